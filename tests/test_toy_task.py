@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from footwork.finetuning.config import FinetuningConfig
-from footwork.finetuning.train import train
 from tests.runs import quick_ending
 from tests.tables import write_table
-from tests.toy_task import WIDTH, NumbersClassifier, NumbersConfig, NumberTask
+from tests.toy_task import NUMBERS, WIDTH, NumbersClassifier, NumbersConfig, NumberTask
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def test_a_task_of_a_page_trains_reloads_in_a_fresh_process_and_predicts(
     config = FinetuningConfig(model_id=base, method=method, batch_size=16)
     out, task = tmp_path / "out", NumberTask()
     with nullcontext() if method == "full" else quick_ending():
-        done = train(task, table, out, config)
+        done = NUMBERS.train(table, out, config)
     assert done.manifest["application"] == "numbers"
     assert done.manifest["labels"] == ["down", "up"]
     assert done.manifest["reload_difference"] < 1e-5

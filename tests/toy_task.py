@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +23,7 @@ from footwork.evaluation.splits import hold_out
 from footwork.finetuning.card import PLACE
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.data import Inputs, LabelledData, judge_majority
+from footwork.finetuning.interface import Interface
 from footwork.finetuning.task import CardWords, EncodedRows, Learner, Task
 from footwork.methods.rates import Recipe
 from footwork.models.heads import HeadOrigin, set_labels
@@ -133,3 +135,10 @@ class NumberTask(Task):
             predict=f"numbers predict {PLACE} rows.csv",
             snippet=f'model = NumbersClassifier.from_pretrained("{PLACE}")',
         )
+
+
+def opened() -> Any:
+    return nullcontext(lambda _: NumberTask())
+
+
+NUMBERS = Interface(FinetuningConfig, opened)

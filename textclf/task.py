@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -14,17 +14,12 @@ import torch
 from footwork.arrays import FloatArray
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.result import Evaluation
-from footwork.finetuning import advise as advising
-from footwork.finetuning import compare as comparing
-from footwork.finetuning import train as training
 from footwork.finetuning.card import PLACE, as_code
-from footwork.finetuning.comparison import Comparison
-from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.data import judge_majority
 from footwork.finetuning.domains import TARGET
-from footwork.finetuning.merge import merge_adapter
-from footwork.finetuning.task import CardWords, EncodedRows, Learner, Notify, Task
+from footwork.finetuning.interface import Interface, function_of
+from footwork.finetuning.task import CardWords, EncodedRows, Learner, Notify, Task, TaskOf
 from footwork.finetuning.train import TrainedRun
 from footwork.inference.sequences import InferenceConfig, SequenceModel
 from footwork.inference.tokens import TokenizedTexts, room_for_texts, tokenize
@@ -42,10 +37,8 @@ from footwork.models.heads import HeadOrigin
 from footwork.models.hub import TEXT_PRESETS
 from footwork.models.pooling import READINGS
 from footwork.options import Precision
-from footwork.tables.held import with_splits
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
 from footwork.training.memory import pruned_vocabulary
-from footwork.training.run import Existing
 from textclf import baselines
 from textclf.audit.audit import Audit, audit_data
 from textclf.audit.model import AuditedModel
@@ -58,99 +51,6 @@ if TYPE_CHECKING:
     from textclf.classifier import TextClassifier
 
 __all__ = ["TextTask", "TrainedRun", "advise", "compare", "merge", "train"]
-
-
-def train(  # noqa: PLR0913 - the door for callers in Python
-    data: Any,
-    out: str | Path,
-    config: TrainConfig | None = None,
-    *,
-    validation: Any = None,
-    test: Any = None,
-    existing: Existing = "refuse",
-    callbacks: Sequence[Any] = (),
-    notify: Notify | None = None,
-    verbose: bool = True,
-) -> TrainedRun:
-    """Train a text classifier and publish it as a folder.
-
-    What is raised is that of `footwork.finetuning.train.train`.
-
-    Args:
-        data: Labelled texts: the file of a table, a folder of such or of `save_to_disk`, a Hub data
-            set id; a list of rows, a frame, a `Dataset`; or a mapping of splits to these.
-        out: Folder to publish; it appears when all has succeeded.
-        config: Every setting.
-        validation: The rows to choose by, as `data` of one split: in place of those that `data`
-            has, or that would be held out of it.
-        test: The rows that the classifier is judged by in the end, likewise.
-        existing: Where `out` or an unfinished run of it is there: "refuse", "resume" or
-            "overwrite".
-        callbacks: Classes or instances of transformers' `TrainerCallback`.
-        notify: Takes progress and warnings, one text each; if not given, a terminal or notebook.
-        verbose: Whether that is done.
-    """
-    config, data = TrainConfig.given("config", config), with_splits(data, validation, test)
-    told: dict[str, Any] = {"callbacks": callbacks, "notify": notify, "verbose": verbose}
-    return training.train(task_of(config), data, out, config, existing=existing, **told)
-
-
-def compare(  # noqa: PLR0913 - the door for callers in Python
-    data: Any,
-    out: str | Path,
-    config: TrainConfig | None = None,
-    options: CompareOptions | None = None,
-    *,
-    validation: Any = None,
-    test: Any = None,
-    existing: Existing = "refuse",
-    callbacks: Sequence[Any] = (),
-    notify: Notify | None = None,
-    verbose: bool = True,
-) -> Comparison:
-    """Compare methods on one split of what `train` takes, and publish what came of it.
-
-    It takes and raises what `train` and `footwork.finetuning.compare.compare` do.
-    """
-    data = with_splits(data, validation, test)
-    wanted = ComparisonPlan(
-        TrainConfig.given("config", config), CompareOptions.given("options", options)
-    )
-    told: dict[str, Any] = {"callbacks": callbacks, "notify": notify, "verbose": verbose}
-    return comparing.compare(task_of, data, out, wanted, existing=existing, **told)
-
-
-def merge(
-    folder: str | Path, out: str | Path, overwrite: bool = False, *, revision: str | None = None
-) -> float:
-    """Add the adapter in a folder into its base, and publish both as a plain folder `out`.
-
-    Returns:
-        How much its logits differ at most; errors are of `footwork.finetuning.merge.merge_adapter`.
-    """
-    return merge_adapter(TextTask(), folder, out, overwrite, revision=revision)
-
-
-def task_of(config: FinetuningConfig) -> TextTask:
-    """The task of texts that reads for a method."""
-    return TextTask() if config.way.has_model else LinearTask()
-
-
-def advise(
-    data: Any,
-    config: TrainConfig | None = None,
-    *,
-    validation: Any = None,
-    test: Any = None,
-    notify: Notify | None = None,
-    verbose: bool = True,
-) -> advising.Advice:
-    """Find the method for what `train` takes, by measuring on a part of it; nothing is published.
-
-    It takes and raises what `train` and `footwork.finetuning.advise.advise` do.
-    """
-    config, data = TrainConfig.given("config", config), with_splits(data, validation, test)
-    return advising.advise(TextTask(), data, config, notify=notify, verbose=verbose)
 
 
 class TokenizedRows(EncodedRows):
@@ -427,3 +327,19 @@ class LinearTask(TextTask):
                 "What it does on texts of another kind or language was not measured.",
             ),
         )
+
+
+def task_of(config: FinetuningConfig) -> TextTask:
+    """The task of texts that reads for a method."""
+    return TextTask() if config.way.has_model else LinearTask()
+
+
+def _opened() -> AbstractContextManager[TaskOf]:
+    return nullcontext(task_of)
+
+
+INTERFACE = Interface(TrainConfig, _opened)
+train = function_of(__name__, "train", INTERFACE.train)
+compare = function_of(__name__, "compare", INTERFACE.compare)
+advise = function_of(__name__, "advise", INTERFACE.advise)
+merge = function_of(__name__, "merge", INTERFACE.merge)

@@ -38,7 +38,7 @@ from footwork.models.pooling import FeatureReader
 from footwork.options import Decode, EncoderConfig
 from footwork.tables.labels import SINGLE_LABEL
 from zeroshot.classifier import ZeroShotClassifier
-from zeroshot.labelled_images import SkippedImage
+from zeroshot.labelled_images import SkippedImage, told_by_rows
 from zeroshot.options import Augment, FinetuneConfig, ZeroShotOptions
 
 SMALLEST_CROP = 0.8
@@ -201,13 +201,16 @@ def require_usable(data: LabelledData) -> None:
         )
 
 
-def readable(data: LabelledData, faults: dict[Path, str]) -> LabelledData:
-    """Without the files that ended as no image."""
+def readable(
+    data: LabelledData, faults: dict[Path, str], files: Path | None = None
+) -> LabelledData:
+    """Without the files that ended as no image; those in `files` are told as images in memory."""
     splits = {
         name: part.take(np.array([path not in faults for path in part.inputs], dtype=bool))
         for name, part in data.splits.items()
     }
     lost = tuple(SkippedImage(path_text(path), reason) for path, reason in faults.items())
+    lost = told_by_rows(lost, files)
     kept = replace(data, splits=splits, skipped=(*data.skipped, *lost))
     require_usable(kept)
     return kept
@@ -237,7 +240,7 @@ class DecodedImages(EncodedRows):
         notify(f"decoding {counted(len(paths), 'image')}, once for all epochs")
         self._file: PixelFile
         self._file, faults = decode_once(paths, learner.preparation, run / _PICTURES, config.decode)
-        super().__init__(readable(learner.data, faults))
+        super().__init__(readable(learner.data, faults, cast("Any", learner.task).files))
         sizes = [len(part) for part in self.data.splits.values()]
         firsts = np.cumsum([0, *sizes[:-1]]).tolist()
         self._first = dict(zip(self.data.splits, firsts, strict=True))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -24,16 +24,11 @@ from footwork.errors import ConfigError, DataError
 from footwork.evaluation.result import Assessment, evaluate_logits
 from footwork.files.faults import shortened
 from footwork.files.plain_files import content_of
-from footwork.finetuning import advise as advising
-from footwork.finetuning import compare as comparing
-from footwork.finetuning import train as training
 from footwork.finetuning.card import PLACE
-from footwork.finetuning.comparison import Comparison
-from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
 from footwork.finetuning.data import SPLIT_NAMES, Inputs, LabelledData, held_out
 from footwork.finetuning.domains import and_target, known_targets
-from footwork.finetuning.merge import merge_adapter
-from footwork.finetuning.task import CardWords, Learner, Notify, Task
+from footwork.finetuning.interface import Interface, function_of
+from footwork.finetuning.task import CardWords, Learner, Notify, Task, TaskOf
 from footwork.finetuning.train import TrainedRun
 from footwork.images.finding import find_images
 from footwork.methods.adaptation import require_adaptable
@@ -47,7 +42,7 @@ from footwork.models.image_classifiers import (
     load_trained_image_classifier,
 )
 from footwork.options import Precision
-from footwork.tables.held import data_name, is_held, with_splits
+from footwork.tables.held import data_name, is_held
 from footwork.tables.labels import (
     MULTI_LABEL,
     SINGLE_LABEL,
@@ -59,7 +54,6 @@ from footwork.tables.labels import (
     split_cell,
 )
 from footwork.tables.reader import Table
-from footwork.training.run import Existing
 from zeroshot.finetuned import FinetunedClassifier
 from zeroshot.labelled_images import (
     LabelledImages,
@@ -71,7 +65,6 @@ from zeroshot.labelled_images import (
     read_image_table,
     read_labelled_images,
     split_sources,
-    told_by_rows,
 )
 from zeroshot.options import APPLICATION, FINETUNED, FinetuneConfig, FinetunedOptions
 from zeroshot.pixels import DecodedImages, require_usable
@@ -79,110 +72,6 @@ from zeroshot.pixels import DecodedImages, require_usable
 __all__ = ["FinetunedRun", "ImageTask", "advise", "assess", "compare", "finetune", "merge"]
 
 FinetunedRun = TrainedRun
-
-
-def finetune(  # noqa: PLR0913 - the door for callers in Python
-    examples: Any,
-    out: Path | str,
-    config: FinetuneConfig | None = None,
-    *,
-    validation: Any = None,
-    test: Any = None,
-    existing: Existing = "refuse",
-    callbacks: Sequence[Any] = (),
-    notify: Notify | None = None,
-    verbose: bool = True,
-) -> TrainedRun:
-    """Fine-tune an image tower and publish it as a folder.
-
-    What is raised is that of `footwork.finetuning.train.train`.
-
-    Args:
-        examples: A folder with one sub-folder a class, or with such folders named `train`,
-            `validation` and `test`; or a table of images and labels, several an image maybe: its
-            file, a list of rows, a frame of pandas or polars, a `Dataset` or `DatasetDict` of
-            `datasets` or the folder of its `save_to_disk`, with paths or with images in memory.
-        out: Folder to publish; it appears when all has succeeded.
-        config: Every setting.
-        validation: The images to choose by, as `examples` of one split: in place of those that
-            `examples` have, or that would be held out of them.
-        test: The images that the classifier is judged by in the end, likewise.
-        existing: Where `out` or an unfinished run of it is there: "refuse", "resume" or
-            "overwrite".
-        callbacks: Classes or instances of transformers' `TrainerCallback`.
-        notify: Takes progress and warnings, one text each; if not given, a terminal or notebook.
-        verbose: Whether that is done.
-    """
-    config = FinetuneConfig.given("config", config)
-    source = with_splits(examples, validation, test)
-    told: dict[str, Any] = {"callbacks": callbacks, "notify": notify, "verbose": verbose}
-    with _opened() as task:
-        done = training.train(task, source, out, config, existing=existing, **told)
-    return replace(done, skipped=told_by_rows(done.skipped, task.files))
-
-
-def advise(
-    examples: Any,
-    config: FinetuneConfig | None = None,
-    *,
-    validation: Any = None,
-    test: Any = None,
-    notify: Notify | None = None,
-    verbose: bool = True,
-) -> advising.Advice:
-    """Find the method for what `finetune` takes, by measuring on a part; nothing is published.
-
-    It takes and raises what `finetune` and `footwork.finetuning.advise.advise` do.
-    """
-    config = FinetuneConfig.given("config", config)
-    source = with_splits(examples, validation, test)
-    with _opened() as task:
-        return advising.advise(task, source, config, notify=notify, verbose=verbose)
-
-
-def merge(
-    folder: str | Path, out: str | Path, overwrite: bool = False, *, revision: str | None = None
-) -> float:
-    """Add the adapter in a folder into its base, and publish both as a plain folder `out`.
-
-    Returns:
-        How much its logits differ at most; errors are of `footwork.finetuning.merge.merge_adapter`.
-    """
-    return merge_adapter(ImageTask(), folder, out, overwrite, revision=revision)
-
-
-def compare(  # noqa: PLR0913 - the door for callers in Python
-    examples: Any,
-    out: Path | str,
-    config: FinetuneConfig | None = None,
-    options: CompareOptions | None = None,
-    *,
-    validation: Any = None,
-    test: Any = None,
-    existing: Existing = "refuse",
-    callbacks: Sequence[Any] = (),
-    notify: Notify | None = None,
-    verbose: bool = True,
-) -> Comparison:
-    """Compare methods on one split of what `finetune` takes, and publish what came of it.
-
-    It takes and raises what `finetune` and `footwork.finetuning.compare.compare` do.
-    """
-    wanted = ComparisonPlan(
-        FinetuneConfig.given("config", config), CompareOptions.given("options", options)
-    )
-    source = with_splits(examples, validation, test)
-    told: dict[str, Any] = {"callbacks": callbacks, "notify": notify, "verbose": verbose}
-    with _opened() as task:
-        done = comparing.compare(lambda _: task, source, out, wanted, existing=existing, **told)
-    return replace(done, skipped=told_by_rows(done.skipped, task.files))
-
-
-@contextmanager
-def _opened() -> Iterator[ImageTask]:
-    """The task, with a folder for images in memory."""
-    with TemporaryDirectory(prefix="footwork-") as files:
-        yield ImageTask(Path(files))
 
 
 def assess(source: Any, classifier: FinetunedClassifier, files: Path | None = None) -> Assessment:
@@ -454,3 +343,18 @@ class ImageTask(Task):
                 "measured.",
             ),
         )
+
+
+@contextmanager
+def _opened() -> Iterator[TaskOf]:
+    """With a folder for images in memory."""
+    with TemporaryDirectory(prefix="footwork-") as files:
+        task = ImageTask(Path(files))
+        yield lambda _: task
+
+
+INTERFACE = Interface(FinetuneConfig, _opened)
+finetune = function_of(__name__, "finetune", INTERFACE.train)
+compare = function_of(__name__, "compare", INTERFACE.compare)
+advise = function_of(__name__, "advise", INTERFACE.advise)
+merge = function_of(__name__, "merge", INTERFACE.merge)

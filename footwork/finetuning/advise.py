@@ -19,9 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from footwork.accelerator import compute_device, on_device
+from footwork.accelerator import compute_device
 from footwork.arrays import FloatArray, IntArray
-from footwork.console import heard
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.metrics import Interval
 from footwork.evaluation.splits import strata
@@ -99,38 +98,14 @@ class Advice(Shown):
         return asdict(self)
 
 
-def advise(
-    task: Task,
-    source: Any,
-    config: FinetuningConfig,
-    *,
-    notify: Notify | None = None,
-    verbose: bool = True,
-) -> Advice:
-    """Find the method for some rows.
-
-    Args:
-        task: What the application brings.
-        source: The rows, as the task reads them.
-        config: Every setting; its method is left open.
-        notify: Takes progress and warnings, one text each; if not given, a terminal or notebook.
-        verbose: Whether that is done.
-
-    Raises:
-        ConfigError: A setting is wrong, or a method is named.
-        DataError: The rows cannot be read, or are too few.
-        ModelError: The model cannot be loaded, or has no head that can be solved.
-    """
+def advise(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> Advice:
+    """Find the method for some rows, as `Interface.advise` tells."""
     if config.method != AUTO:
         raise ConfigError(
             f"`method` is what is to be found out, got {config.method}. Leave it out; `compare` "
             "measures methods beside each other."
         )
-    with (
-        on_device(config.device),
-        heard(notify, verbose=verbose) as told,
-        tempfile.TemporaryDirectory() as run,
-    ):
+    with tempfile.TemporaryDirectory() as run:
         # What goes on with an adapter has its method: asked is what would begin anew.
         probe = replace(config, method=PROBE, continue_adapter=False)
         learner = plan(task, source, probe, lambda _: None)
@@ -142,8 +117,8 @@ def advise(
             )
         usual, _ = config.chosen(count, data.task)
         settled, _, _ = settle(task, data, usual, learner.preparation, learner.model)
-        told(f"asking the frozen encoder about {min(count, SAMPLE):,} of {count:,} {task.noun}")
-        scores, curve, metric = _measured(learner, task.encode(learner, Path(run), told), told)
+        notify(f"asking the frozen encoder about {min(count, SAMPLE):,} of {count:,} {task.noun}")
+        scores, curve, metric = _measured(learner, task.encode(learner, Path(run), notify), notify)
     method, reasons = _reasons(scores, curve, metric, settled)
     of_steps = method == settled.method and settled.way.rates
     given = "DATA" if is_held(source) else shell_word(source)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,11 +26,10 @@ from footwork.accelerator import (
     is_main_process,
     is_out_of_memory,
     number_of_processes,
-    on_device,
     share_from_main,
     wait_for_everyone,
 )
-from footwork.console import Milestone, heard
+from footwork.console import Milestone
 from footwork.errors import (
     DataError,
     FootworkError,
@@ -49,7 +48,7 @@ from footwork.finetuning.data import LabelledData
 from footwork.finetuning.fit import cost_of, evaluate, fit
 from footwork.finetuning.plan import plan
 from footwork.finetuning.report import json_value
-from footwork.finetuning.task import EncodedRows, Learner, Notify, Task
+from footwork.finetuning.task import EncodedRows, Learner, Notify, Task, TaskOf
 from footwork.finetuning.validation import few_rows_note
 from footwork.tables.held import Rows, input_names
 from footwork.tables.labels import SINGLE_LABEL
@@ -64,7 +63,6 @@ from footwork.training.run import (
     resumable,
 )
 
-TaskOf = Callable[[FinetuningConfig], Task]
 FEWEST = 2
 """Rows of a class to train on."""
 _BASELINES = "baselines"
@@ -203,16 +201,13 @@ class SharedRows:
         return self._encoded[kind].for_learner(learner)
 
 
-def compare(  # noqa: PLR0913 - the door for callers in Python
+def compare(
     task_of: TaskOf,
     source: Any,
-    out: Path | str,
+    out: Path,
     wanted: ComparisonPlan,
-    *,
-    existing: Existing = "refuse",
-    callbacks: Sequence[Any] = (),
-    notify: Notify | None = None,
-    verbose: bool = True,
+    existing: Existing,
+    hooks: tuple[tuple[Any, ...], Notify],
 ) -> Comparison:
     """Compare methods on one split of labelled rows, and publish what came of it as a folder.
 
@@ -222,27 +217,8 @@ def compare(  # noqa: PLR0913 - the door for callers in Python
         out: The folder to publish; `out.training` beside it holds the records meanwhile.
         wanted: The runs.
         existing: What to do where `out` or an unfinished comparison of it exists.
-        callbacks: Of transformers: a class is made anew for each run, an instance sees all.
-        notify: Takes progress and warnings, one text each; if not given, a terminal or notebook.
-        verbose: Whether that is done.
-
-    Raises:
-        ConfigError: A setting is wrong, or something is in the way.
-        DataError: The rows cannot be read or cannot be learned from.
-        ModelError: The model cannot be loaded, or not be adapted by one of the methods.
+        hooks: Callbacks of transformers, and what takes progress and warnings.
     """
-    with on_device(wanted.config.device), heard(notify, verbose=verbose) as told:
-        return _compare(task_of, source, Path(out), wanted, existing, (tuple(callbacks), told))
-
-
-def _compare(
-    task_of: TaskOf,
-    source: Any,
-    out: Path,
-    wanted: ComparisonPlan,
-    existing: Existing,
-    hooks: tuple[tuple[Any, ...], Notify],
-) -> Comparison:
     main, config, (callbacks, notify) = is_main_process(), wanted.config, hooks
     tell = _once(notify) if main else lambda _: None
     place = check_run(out, existing, (*input_names(source), config.model_id))

@@ -34,25 +34,7 @@ def merge_adapter(
     *,
     revision: str | None = None,
 ) -> float:
-    """Write a plain folder that answers as the adapter over its base does.
-
-    The temperature goes into the weights of the head: probabilities are then calibrated in
-    whatever loads the folder, and not in Footwork alone.
-
-    Args:
-        task: That the adapter was trained for.
-        model: A trained folder that holds an adapter, or its Hub id.
-        out: What to write, complete or not at all.
-        overwrite: Replace `out` if it exists.
-        revision: Branch, tag or commit of the adapter on the Hub.
-
-    Returns:
-        Largest difference of a logit, the temperature apart, once the new folder was loaded again.
-
-    Raises:
-        ConfigError: The folder is plain already, its method cannot be merged, or `out` exists.
-        ModelError: It cannot be loaded, or the merged model answers differently.
-    """
+    """Write a plain folder that answers as the adapter over its base does, as `Interface.merge`."""
     require_free(Path(out), overwrite, (model,))
     folder, out = trained_folder(model, revision), Path(out)
     repository = None if folder == Path(model).expanduser() else str(model)

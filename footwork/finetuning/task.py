@@ -278,6 +278,10 @@ class Task(ABC):
         """What the card says in the task's own words."""
 
 
+TaskOf = Callable[[FinetuningConfig], Task]
+"""Gives the task that reads for a configuration."""
+
+
 def logits_of(
     rows: EncodedRows,
     model: Any,

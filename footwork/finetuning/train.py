@@ -8,7 +8,7 @@ has succeeded.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,10 +17,8 @@ from typing import Any
 from footwork.accelerator import (
     is_main_process,
     number_of_processes,
-    on_device,
     wait_for_everyone,
 )
-from footwork.console import heard
 from footwork.evaluation.decision import rule_of
 from footwork.evaluation.result import Evaluation
 from footwork.evaluation.text import Shown, aligned, html_table
@@ -129,42 +127,7 @@ class TrainedRun(Shown):
         return "\n".join(lines)
 
 
-def train(  # noqa: PLR0913 - the door for callers in Python
-    task: Task,
-    source: Any,
-    out: Path | str,
-    config: FinetuningConfig,
-    *,
-    existing: Existing = "refuse",
-    callbacks: Sequence[Any] = (),
-    notify: Notify | None = None,
-    verbose: bool = True,
-) -> TrainedRun:
-    """Fine-tune a model on labelled rows and publish it as a folder.
-
-    Args:
-        task: What the application brings.
-        source: The rows, as the task reads them.
-        out: The folder to publish; `out.training` beside it holds the checkpoints meanwhile.
-        config: Every setting.
-        existing: What to do where `out` or an unfinished run of it exists.
-        callbacks: Classes or instances of transformers' `TrainerCallback`, called after ours.
-        notify: Takes progress and warnings, one text each; if not given, a terminal or notebook.
-        verbose: Whether that is done.
-
-    Raises:
-        ConfigError: A setting is wrong, or something is in the way.
-        DataError: The rows cannot be read or cannot be learned from.
-        ModelError: The model cannot be loaded, or the saved folder does not answer as the trained
-            model did; then nothing is published. Or the upload failed, and the folder stands.
-        TrainingError: Training could not go on; its checkpoints stay.
-        Interrupted: SIGINT or SIGTERM came; `existing="resume"` goes on.
-    """
-    with on_device(config.device), heard(notify, verbose=verbose) as told:
-        return _train(task, source, Path(out), config, existing, (tuple(callbacks), told))
-
-
-def _train(
+def train(
     task: Task,
     source: Any,
     out: Path,
@@ -172,6 +135,16 @@ def _train(
     existing: Existing,
     hooks: tuple[tuple[Any, ...], Notify],
 ) -> TrainedRun:
+    """Fine-tune a model on labelled rows and publish it as a folder, as `Interface.train` tells.
+
+    Args:
+        task: What the application brings.
+        source: The rows, as the task reads them.
+        out: The folder to publish.
+        config: Every setting.
+        existing: What to do where `out` or an unfinished run of it exists.
+        hooks: Callbacks of transformers, and what takes progress and warnings.
+    """
     began, main, (callbacks, notify) = time.monotonic(), is_main_process(), hooks
     notify = notify if main else lambda _: None
     base = task.presets.get(config.model_id, config.model_id)

@@ -20,7 +20,6 @@ from footwork.cli import main
 from footwork.errors import ConfigError, DataError, TrainingError
 from footwork.evaluation.metrics import PooledMetric
 from footwork.files.folders import write_json
-from footwork.finetuning.compare import compare
 from footwork.finetuning.comparison import Comparison, Pools
 from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
 from footwork.finetuning.comparison_report import table_of
@@ -28,7 +27,7 @@ from footwork.finetuning.config import FinetuningConfig
 from tests.models import build_base
 from tests.runs import quick_ending
 from tests.tables import sentiment_rows, sentiment_table, write_table
-from tests.toy_task import WIDTH, NumbersClassifier, NumbersConfig, NumberTask
+from tests.toy_task import NUMBERS, WIDTH, NumbersClassifier, NumbersConfig, NumberTask
 from tests.zeroshot.image_towers import build_tower, draw_classes
 from textclf import TrainConfig, train
 from textclf import compare as compare_texts
@@ -57,7 +56,7 @@ def compare_numbers(
     options = CompareOptions(methods=methods, seeds=seeds, rates=settings.pop("rates", ()))
     how = {name: settings.pop(name) for name in _OPTIONS if name in settings}
     config = FinetuningConfig(model_id=base, **{"num_epochs": 4, "batch_size": 16, **settings})
-    return compare(lambda _: NumberTask(), table, out, ComparisonPlan(config, options), **how)
+    return NUMBERS.compare(table, out, config, options, **how)
 
 
 def counted_fits() -> Any:

@@ -15,11 +15,10 @@ import textclf
 import zeroshot
 from footwork.errors import ConfigError, Interrupted
 from footwork.finetuning.comparison_plan import CompareOptions
-from footwork.finetuning.train import train
 from footwork.settings import Settings
 from footwork.tables.layout import TableFormat
 from search.options import FilterOptions, QueryOptions
-from tests.toy_task import NumberTask
+from tests.toy_task import NUMBERS
 from textclf import Metric, Prediction, TextClassifier, TrainConfig, advise, audit_table
 from textclf.classifier import ClassifierOptions
 from textclf.config import TextOptions
@@ -115,7 +114,7 @@ def test_settings_in_another_form_are_refused_by_the_argument_s_name(tmp_path: P
 def test_what_is_done_with_what_exists_is_one_of_three(tmp_path: Path) -> None:
     said = re.escape("`existing` must be one of refuse, resume, overwrite, got 'replace'.")
     with pytest.raises(ConfigError, match=said):
-        train(NumberTask(), [], tmp_path / "out", TrainConfig(), existing="replace")  # type: ignore[arg-type]
+        NUMBERS.train([], tmp_path / "out", existing="replace")  # type: ignore[arg-type]
     assert not any(tmp_path.iterdir())
 
 
@@ -153,3 +152,13 @@ def test_a_refusal_notes_what_its_options_are_called_from_python(
         again = pickle.loads(pickle.dumps(error))
         noted = [f"From Python: {note}."] if note else []
         assert (str(again), getattr(again, "__notes__", [])) == (message, noted)
+
+
+def test_what_applications_share_is_shown_and_sent_as_functions_of_their_own() -> None:
+    shared = ((textclf.train, "TrainConfig"), (zeroshot.finetune, "FinetuneConfig"))
+    for function, config in shared:
+        told = render_doc(function, renderer=plaintext)
+        assert f"function {function.__name__} in module" in told
+        assert f"config: '{config} | None' = None" in told
+        assert "existing: Where `out` or an unfinished run of it is there" in told
+        assert pickle.loads(pickle.dumps(function)) is function
