@@ -31,20 +31,26 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(message)
 
 
-def names_of(package: str, homes: dict[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package: a public name is imported when it is asked for.
+def names_of(package: str, file: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a package: a name is imported when it is asked for.
 
-    `homes` are by module the names that it has for the package, spaces between.
+    Where it is found is what the imports for type checkers in the package's file say.
     """
-    home_of = {name: home for home, names in homes.items() for name in names.split()}
+    homes: dict[str, str] = {}
 
     def find(name: str) -> Any:
+        import ast
         from importlib import import_module
+        from pathlib import Path
 
-        if name not in home_of:
+        blocks = [] if homes else ast.parse(Path(file).read_bytes()).body
+        for line in (line for block in blocks if isinstance(block, ast.If) for line in block.body):
+            if isinstance(line, ast.ImportFrom):
+                homes.update((alias.name, str(line.module)) for alias in line.names)
+        if name not in homes:
             message = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(message)
-        return getattr(import_module(home_of[name]), name)
+        return getattr(import_module(homes[name]), name)
 
     return find
 

@@ -47,21 +47,4 @@ __all__ = [
     "train",
 ]
 
-__getattr__ = names_of(
-    __name__,
-    {
-        "footwork.evaluation.decision": "Prediction Predictions",
-        "footwork.evaluation.own_metric": "Metric",
-        "footwork.evaluation.result": "Assessment Evaluation",
-        "footwork.finetuning.advise": "Advice",
-        "footwork.finetuning.comparison": "Comparison",
-        "footwork.finetuning.comparison_plan": "CompareOptions",
-        "footwork.tables.layout": "TableFormat",
-        "textclf.assessment": "evaluate",
-        "textclf.audit.audit": "Audit audit_table",
-        "textclf.classifier": "ClassifierOptions TextClassifier",
-        "textclf.config": "LabelOptions TextOptions TrainConfig",
-        "textclf.predict": "predict_rows",
-        "textclf.task": "TrainedRun advise compare merge train",
-    },
-)
+__getattr__ = names_of(__name__, __file__)

@@ -54,25 +54,4 @@ __all__ = [
     "teach",
 ]
 
-__getattr__ = names_of(
-    __name__,
-    {
-        "footwork.evaluation.own_metric": "Metric",
-        "footwork.evaluation.result": "Assessment",
-        "footwork.fewshot.knowledge": "Thresholds",
-        "footwork.finetuning.advise": "Advice",
-        "footwork.finetuning.comparison": "Comparison",
-        "footwork.finetuning.comparison_plan": "CompareOptions",
-        "footwork.options": "EncoderConfig",
-        "zeroshot.assessment": "evaluate",
-        "zeroshot.classifier": "ZeroShotClassifier",
-        "zeroshot.evaluation": "ImageEvaluation",
-        "zeroshot.finetuned": "FinetunedClassifier",
-        "zeroshot.options": (
-            "EvaluateOptions FinetuneConfig FinetunedOptions TeachOptions ZeroShotOptions"
-        ),
-        "zeroshot.rows": "ImageAnswers LabelledImage",
-        "zeroshot.task": "FinetunedRun advise compare finetune merge",
-        "zeroshot.taught": "TaughtClassifier TaughtImage TaughtRun teach",
-    },
-)
+__getattr__ = names_of(__name__, __file__)
