@@ -18,7 +18,6 @@ from footwork.evaluation.calibration import (
     cross_fitted_margins,
     judge_calibration,
 )
-from footwork.evaluation.decision import Predictions
 from footwork.evaluation.logits import log_softmax
 from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC, ClassCounts, Interval
 from footwork.evaluation.text import Shown
@@ -189,33 +188,6 @@ def _class_lines(scores: Sequence[ClassScore], noun: str) -> list[str]:
         rows = [[*row, cell] for row, cell in zip(rows, column, strict=True)]
     title = [] if few else [f"the {len(shown)} classes of lowest F1, of {len(scores)}"]
     return title + text.aligned(rows)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Assessment(Shown):
-    """What a table or a folder says of a classifier that is trained already."""
-
-    evaluation: Evaluation
-    """Its calibration is the classifier's own, judged on these rows; nothing is fitted on them."""
-    notes: tuple[str, ...]
-    skipped: tuple[Any, ...]
-    """Rows or images that were left out, with a reason each."""
-    answers: Callable[[], Predictions] = Predictions
-    """Gives `predictions`; it can be pickled, as all of this can."""
-
-    @property
-    def predictions(self) -> Predictions:
-        """The answer to each text, with its `true_label`; of images there are none here."""
-        return self.answers()
-
-    @property
-    def summary(self) -> str:
-        """Of its evaluation."""
-        return self.evaluation.summary
-
-    def to_text(self) -> str:
-        """The evaluation, and notes."""
-        return "\n".join([self.evaluation.to_text(), "", *self.notes])
 
 
 def evaluate_logits(
