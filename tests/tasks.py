@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,6 +89,14 @@ CASES = {
         asked=_images_asked,
     ),
 }
+
+
+def kill_early(run: Path) -> None:
+    """Leave of a run what it would have if it had been killed after its first epochs."""
+    (run / "outcome.json").unlink()
+    newest = sorted(run.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    assert len(newest) > 1
+    shutil.rmtree(newest[-1])
 
 
 @contextmanager

@@ -1,14 +1,18 @@
-"""An application called `boxing`, in a folder of its own."""
+"""Texts and images as cases; an application called `boxing`, in a folder of its own."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from footwork import cli
+
+if TYPE_CHECKING:
+    from tests.tasks import Case
 
 # An application of our own, so that these tests need no other and fail with no other.
 BOXING = '''
@@ -81,6 +85,23 @@ def box(bout: Annotated[Bout, Parameter(name="*")] = Bout(), *, config: Path | N
     print(bout.num_rounds, bout.stance, *bout.corners, *filter(None, [bout.rest]))
     return 0
 '''
+
+
+@pytest.fixture(params=("texts", "images"), scope="module")
+def case(request: pytest.FixtureRequest) -> Case:
+    from tests.tasks import CASES  # torch, for those tests that train
+
+    return CASES[request.param]
+
+
+@pytest.fixture(scope="module")
+def base(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return case.build(tmp_path_factory.mktemp("base"), case.family)
+
+
+@pytest.fixture(scope="module")
+def data(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return case.write(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,23 +15,12 @@ from footwork.methods.contrastive import CONTRASTIVE, Siamese, drawn_pairs, halv
 from footwork.methods.table import METHODS, MOST_PAIRS
 from footwork.training.loop import run_training
 from tests.models import FAMILIES
-from tests.tasks import CASES, Case, stopped_before_writing
+from tests.tasks import CASES, Case
 from tests.toy_training import ROWS, build_toy_model, logged, toy_job
 from textclf import TrainConfig
 from textclf.audit.audit import audit_table
 
 METHOD = "contrastive"
-
-
-@pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest) -> Case:
-    return CASES[request.param]
-
-
-@pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An epoch has three pairs a row."""
-    monkeypatch.setitem(METHODS, METHOD, replace(METHODS[METHOD], pairs=3))
 
 
 def test_every_second_pair_is_of_one_class_and_the_others_of_two() -> None:
@@ -122,8 +110,9 @@ def test_both_rows_of_a_pair_are_named_where_its_loss_is_no_number(tmp_path: Pat
     assert max(rows) < ROWS
 
 
-def test_pairs_train_a_classifier_that_is_published_plain(case: Case, tmp_path: Path) -> None:
-    base, data = case.build(tmp_path / "base", case.family), case.write(tmp_path)
+def test_pairs_train_a_classifier_that_is_published_plain(
+    case: Case, base: Path, data: Path, tmp_path: Path
+) -> None:
     said: list[str] = []
     config = case.config(base, method=METHOD, num_epochs=1, learning_rate=1e-3)
     done = case.train_here(data, tmp_path / "out", config, notify=said.append)
@@ -133,36 +122,6 @@ def test_pairs_train_a_classifier_that_is_published_plain(case: Case, tmp_path: 
     trained = done.manifest["data"]["rows"]["train"]
     assert any(f"1 epoch of {20 * trained:,} pairs of" in line for line in said)
     assert case.logits(tmp_path / "out", data).shape[1] == len(done.manifest["labels"])
-
-
-@pytest.mark.usefixtures("short")
-def test_a_run_on_pairs_that_was_cut_is_resumed_to_the_same_bits(
-    case: Case, tmp_path: Path
-) -> None:
-    base, data = case.build(tmp_path / "base", case.family), case.write(tmp_path)
-    config = case.config(base, method=METHOD, num_epochs=3, seed=3, learning_rate=1e-3)
-    case.train_here(data, tmp_path / "whole", config)
-    with stopped_before_writing():
-        case.train(data, tmp_path / "cut", config)
-    run = tmp_path / "cut.training"
-    (run / "outcome.json").unlink()  # as if it had been killed after its first epochs
-    newest = sorted(run.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    shutil.rmtree(newest[-1])
-    assert len(newest) > 1
-    case.train_here(data, tmp_path / "cut", config, existing="resume")
-    whole, cut = (case.logits(tmp_path / name, data) for name in ("whole", "cut"))
-    np.testing.assert_array_equal(whole, cut)
-
-
-@pytest.mark.usefixtures("short")
-def test_activation_checkpointing_serves_pairs_too(case: Case, tmp_path: Path) -> None:
-    base, data, losses = case.build(tmp_path / "base", case.family), case.write(tmp_path), []
-    for name, checkpointing in (("a", False), ("b", True)):
-        config = case.config(base, method=METHOD, num_epochs=1, learning_rate=1e-3)
-        config = replace(config, activation_checkpointing=checkpointing)
-        done = case.train_here(data, tmp_path / name, config)
-        losses.append(done.manifest["metrics"]["log_loss"]["value"])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_what_pairs_take_is_told_before(tmp_path: Path) -> None:

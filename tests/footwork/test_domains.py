@@ -38,27 +38,12 @@ from footwork.training.job import FILLER
 from tests.models import build_base
 from tests.runs import run_here, train_here
 from tests.tables import sentiment_rows, write_table
-from tests.tasks import CASES, Case, stopped_before_writing
+from tests.tasks import CASES, Case, kill_early, stopped_before_writing
 from tests.toy_task import NumberTask
 from tests.toy_training import ROWS, build_toy_model, toy_job
 from tests.zeroshot.image_towers import CLASSES, draw_classes
 from textclf import TrainConfig
 from zeroshot import FinetuneConfig
-
-
-@pytest.fixture(params=CASES, scope="module")
-def case(request: pytest.FixtureRequest) -> Case:
-    return CASES[request.param]
-
-
-@pytest.fixture(scope="module")
-def base(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return case.build(tmp_path_factory.mktemp("base"), case.family)
-
-
-@pytest.fixture(scope="module")
-def data(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return case.write(tmp_path_factory.mktemp("data"))
 
 
 def texts_of_another_kind(path: Path, *, labels: bool = True, rows: int = 60) -> Path:
@@ -293,11 +278,8 @@ def test_a_run_with_a_target_that_was_cut_and_resumed_is_the_undisturbed_one(
     with stopped_before_writing():
         case.train(data, tmp_path / "cut", config)
     assert {path.name for path in run.glob("again-*")} == {"again-source_only", "again-ceiling"}
-    (run / "outcome.json").unlink()  # as if it had been killed after its first epochs
+    kill_early(run)
     shutil.rmtree(run / "again-ceiling")
-    newest = sorted(run.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    shutil.rmtree(newest[-1])
-    assert len(newest) > 1
     cut = case.train_here(data, tmp_path / "cut", config, existing="resume")
     answers = (case.logits(tmp_path / name, data) for name in ("whole", "cut"))
     np.testing.assert_array_equal(*answers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,9 +20,9 @@ from footwork import accelerator
 from footwork.errors import ConfigError, ModelError
 from footwork.finetuning.config import FinetuningConfig
 from footwork.methods.rates import Recipe
-from footwork.methods.table import adapter_in, method_of
+from footwork.methods.table import METHODS, adapter_in, method_of
 from tests.models import FAMILIES
-from tests.tasks import CASES, Case, stopped_before_writing
+from tests.tasks import CASES, Case, kill_early, stopped_before_writing
 
 TRIED = {
     "deberta-v2": ("lora", "full", "head", "gradual", "scratch", "adalora", "p-tuning"),
@@ -41,19 +42,10 @@ ROWS = {
 }
 
 
-@pytest.fixture(params=CASES, scope="module")
-def case(request: pytest.FixtureRequest) -> Case:
-    return CASES[request.param]
-
-
-@pytest.fixture(scope="module")
-def base(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return case.build(tmp_path_factory.mktemp("base"), case.family)
-
-
-@pytest.fixture(scope="module")
-def data(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return case.write(tmp_path_factory.mktemp("data"))
+@pytest.fixture
+def few_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An epoch of contrastive learning has three pairs a row."""
+    monkeypatch.setitem(METHODS, "contrastive", replace(METHODS["contrastive"], pairs=3))
 
 
 @pytest.mark.parametrize(
@@ -145,23 +137,24 @@ def test_a_refusal_within_a_run_leaves_no_folder(
     assert not list(tmp_path.glob("out*"))
 
 
+@pytest.mark.usefixtures("few_pairs")
 @pytest.mark.parametrize(
     ("name", "method"),
-    [("texts", "gradual"), ("texts", "lora"), ("texts", "adalora"), ("images", "full")],
+    [
+        *(("texts", method) for method in ("gradual", "lora", "adalora", "contrastive")),
+        *(("images", method) for method in ("full", "contrastive")),
+    ],
 )
 def test_a_seed_gives_the_same_bits_though_the_run_was_cut_and_resumed(
     name: str, method: str, tmp_path: Path
 ) -> None:
-    case, run = CASES[name], tmp_path / "cut.training"
+    case = CASES[name]
     base, data = case.build(tmp_path / "base", case.family), case.write(tmp_path)
     config = case.config(base, method=method, num_epochs=3, seed=3)
     case.train_here(data, tmp_path / "whole", config)
     with stopped_before_writing():
         case.train(data, tmp_path / "cut", config)
-    (run / "outcome.json").unlink()  # as if it had been killed after its first epochs
-    newest = sorted(run.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    shutil.rmtree(newest[-1])
-    assert len(newest) > 1
+    kill_early(tmp_path / "cut.training")
     case.train_here(data, tmp_path / "cut", config, existing="resume")
     whole, cut = (case.logits(tmp_path / name, data) for name in ("whole", "cut"))
     np.testing.assert_array_equal(whole, cut)
@@ -291,14 +284,15 @@ def test_every_training_setting_is_taken(
     assert weighed[0].sum() == pytest.approx(len(weighed[0]), rel=0.1)
 
 
+@pytest.mark.usefixtures("few_pairs")
+@pytest.mark.parametrize("method", ["full", "contrastive"])
 def test_activation_checkpointing_changes_nothing_but_memory(
-    case: Case, base: Path, data: Path, tmp_path: Path
+    method: str, case: Case, base: Path, data: Path, tmp_path: Path
 ) -> None:
     losses = []
     for name, checkpointing in (("a", False), ("b", True)):
-        config = case.config(
-            base, method="full", num_epochs=1, activation_checkpointing=checkpointing
-        )
+        settings = {"num_epochs": 1, "activation_checkpointing": checkpointing}
+        config = case.config(base, method=method, learning_rate=1e-3, **settings)
         done = case.train_here(data, tmp_path / name, config)
         losses.append(done.manifest["metrics"]["log_loss"]["value"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
