@@ -72,6 +72,7 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
     remarks = [note for baseline in report.baselines.values() for note in baseline.remarks]
     many = len(evaluation.per_class) > ALL_CLASSES
     domains = report.domains.table() if report.domains else []
+    head, *rows = beside(task, evaluation, report.baselines)
     card = load_template("footwork/finetuning/card.md").render(
         front_matter=_front_matter(report),
         title=_plain(report.title),
@@ -89,7 +90,7 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
         data_notes=[_plain(public_text(note, facts)) for note in report.notes],
         split=report.split,
         evaluation=evaluation,
-        results=_results(report),
+        results=_table(head, [[f"`{name}`", *figures] for name, *figures in rows]),
         verdicts=[
             *verdicts(task, manifest["method"], evaluation, report.baselines),
             *unproven(manifest),
@@ -316,11 +317,6 @@ def beside(
             for name in evaluation.metrics
         ),
     ]
-
-
-def _results(report: Report) -> str:
-    head, *rows = beside(report.task, report.evaluation, report.baselines)
-    return _table(head, [[f"`{name}`", *figures] for name, *figures in rows])
 
 
 def _classes(evaluation: Evaluation) -> str:

@@ -80,7 +80,8 @@ class Pools:
     def gain(self, one: str, other: str, comparisons: int = 1) -> dict[str, Any]:
         """By how much one is better than another: above 0 also where a lower metric is better."""
         found = self.figures[one].minus(self.figures[other], comparisons) or Interval(0, 0, 0)
-        value, low, high = sorted_ends(self.sign, found)
+        value = self.sign * found.value
+        low, high = sorted((self.sign * found.low, self.sign * found.high))
         clear = (low > 0 or high < 0) and abs(value) > max(self.spreads[one], self.spreads[other])
         return {
             "method": one,
@@ -90,12 +91,6 @@ class Pools:
             "high": high,
             "clear": clear,
         }
-
-
-def sorted_ends(sign: float, interval: Interval) -> tuple[float, float, float]:
-    """Value and ends of an interval times 1 or -1, the lower end first."""
-    low, high = sorted((sign * interval.low, sign * interval.high))
-    return sign * interval.value, low, high
 
 
 def compared(
@@ -182,7 +177,9 @@ def _figures(runs: Mapping[RunKey, Run], metric: str) -> dict[str, Any]:
     every = list(runs.values())
     if not every:
         return {"seeds": [], "curves": []}
-    curves = [curve for curve in _curves(every, metric) if curve]
+    name = f"eval_{metric}"
+    judged = ([log for log in run.history if {name, "epoch"} <= log.keys()] for run in every)
+    curves = [[(log["epoch"], log[name]) for log in logs] for logs in judged if logs]
     # A run that was cut has told only the time since it went on.
     whole = [run for run in every if not run.cost["resumed"]] or every
     first = every[0]
@@ -199,15 +196,6 @@ def _figures(runs: Mapping[RunKey, Run], metric: str) -> dict[str, Any]:
         "learning_rate_source": first.config_sources.get("learning_rate"),
         "curves": curves,
     }
-
-
-def _curves(runs: Iterable[Run], metric: str) -> list[list[tuple[float, float]]]:
-    """Of each run the validation metric by epoch."""
-    name = f"eval_{metric}"
-    return [
-        [(log["epoch"], log[name]) for log in run.history if name in log and "epoch" in log]
-        for run in runs
-    ]
 
 
 def _head_start(
