@@ -23,10 +23,10 @@ from footwork.models.image_classifiers import load_image_classifier
 from tests.runs import finetune_here
 from tests.zeroshot.image_towers import LABELS, QUICK, build_tower, draw_classes
 from tests.zeroshot.indexed import run
-from zeroshot import FinetuneConfig, FinetunedRun, finetune
+from zeroshot import CompareOptions, FinetuneConfig, FinetunedRun, finetune
 from zeroshot.finetuned import FinetunedClassifier
 from zeroshot.options import FinetunedOptions
-from zeroshot.task import CompareOptions, advise, assess, compare
+from zeroshot.task import advise, assess, compare
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from footwork.images.decoding import decode_image
 from tests.runs import finetune_here, run_here
 from tests.zeroshot.image_towers import LABELS, QUICK
 from zeroshot import (
+    CompareOptions,
     FinetuneConfig,
     FinetunedClassifier,
     TeachOptions,
@@ -28,7 +29,7 @@ from zeroshot import (
     teach,
 )
 from zeroshot.labelled_images import read_examples
-from zeroshot.task import CompareOptions, advise, read_images
+from zeroshot.task import advise, read_images
 
 FEATURES = datasets.Features({"photo": datasets.Image(), "kind": datasets.ClassLabel(names=LABELS)})
 
@@ -173,8 +174,10 @@ def test_advice_and_a_comparison_take_them_too(examples: Path, vit: str, tmp_pat
     config, held = FinetuneConfig(model_id=vit), dataset(examples)
     assert advise(held, config).rows == 24
     options = CompareOptions(methods=("head", "prototypes"), seeds=(0,))
-    done = compare(held, tmp_path / "compared", config, options)
+    bad = {"photo": b"\xfftext", "kind": LABELS[0]}
+    done = compare([*rows(examples), bad], tmp_path / "compared", config, options)
     assert (done.folder / "report.html").exists()
+    assert [each.place for each in done.skipped] == ["train/row 31, column 1"]
 
 
 def test_what_was_taught_by_a_data_set_is_evaluated_on_rows(examples: Path, tmp_path: Path) -> None:
