@@ -31,7 +31,6 @@ from footwork.models.checkpoints import (
     load_tokenizer,
     load_trained,
     position_limit,
-    token_table,
 )
 from footwork.models.heads import HeadOrigin
 from footwork.models.hub import TEXT_PRESETS
@@ -41,7 +40,7 @@ from footwork.tables.labels import MULTI_LABEL, REGRESSION
 from footwork.training.memory import pruned_vocabulary
 from textclf import baselines
 from textclf.audit.audit import Audit, audit_data
-from textclf.audit.model import AuditedModel
+from textclf.audit.model import AuditedModel, size_of
 from textclf.config import TrainConfig
 from textclf.data import Examples, TextData, load_data
 from textclf.linear import REGULARISATION, RIDGE, VOCABULARY, WEIGHTS, LinearModel, fit_linear
@@ -158,9 +157,7 @@ class TextTask(Task):
 
     def encoder_size(self, model: Any) -> int:
         """Without the embeddings."""
-        table = token_table(model)
-        tokens = 0 if table is None else sum(p.numel() for p in table.parameters())
-        return sum(p.numel() for p in model.base_model.parameters()) - tokens
+        return size_of(model).encoder_parameters
 
     def settle(
         self, config: TrainConfig, preparation: Any, model: Any

@@ -42,11 +42,7 @@ class SetScore:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
-        return {
-            "name": self.name,
-            "metrics": {name: interval.to_dict() for name, interval in self.metrics.items()},
-            "difference": self.difference.to_dict() if self.difference else None,
-        }
+        return asdict(self) | {"difference": self.difference and self.difference.to_dict()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,21 +31,25 @@ class AuditedModel:
     @classmethod
     def of(cls, model: Any, tokenizer: Any) -> AuditedModel:
         """Of a classifier of transformers, whose weights may be on the meta device."""
-        from footwork.models.checkpoints import position_limit, token_table
-
-        table = token_table(model)
-        tokens = 0 if table is None else sum(p.numel() for p in table.parameters())
-        size = ModelSize(
-            parameters=sum(p.numel() for p in model.parameters()),
-            embedding_parameters=tokens,
-            encoder_parameters=sum(p.numel() for p in model.base_model.parameters()) - tokens,
-            hidden_size=getattr(model.config, "hidden_size", None),
-            num_layers=getattr(model.config, "num_hidden_layers", None),
-            num_heads=getattr(model.config, "num_attention_heads", None),
-            positions=position_limit(model),
-        )
         unknown = -1 if tokenizer.unk_token_id is None else tokenizer.unk_token_id
-        return cls(Vocabulary(tokenizer.backend_tokenizer, unknown), size)
+        return cls(Vocabulary(tokenizer.backend_tokenizer, unknown), size_of(model))
+
+
+def size_of(model: Any) -> ModelSize:
+    """Of a classifier of transformers, whose weights may be on the meta device."""
+    from footwork.models.checkpoints import position_limit, token_table
+
+    table = token_table(model)
+    tokens = 0 if table is None else sum(p.numel() for p in table.parameters())
+    return ModelSize(
+        parameters=sum(p.numel() for p in model.parameters()),
+        embedding_parameters=tokens,
+        encoder_parameters=sum(p.numel() for p in model.base_model.parameters()) - tokens,
+        hidden_size=getattr(model.config, "hidden_size", None),
+        num_layers=getattr(model.config, "num_hidden_layers", None),
+        num_heads=getattr(model.config, "num_attention_heads", None),
+        positions=position_limit(model),
+    )
 
 
 def open_model(config: TrainConfig) -> tuple[AuditedModel, Precision]:
