@@ -179,6 +179,56 @@ def test_what_is_trained_from_scratch_has_nothing_of_the_weights_of_its_base(
     assert "base_model" not in card
 
 
+@pytest.mark.parametrize(
+    ("name", "family", "settings"),
+    [
+        *(
+            ("texts", family, settings)
+            for family in ("roberta", "deberta-v2")
+            for settings in ({"method": "full"}, {"method": "lora"}, {"merge": True})
+        ),
+        *(
+            ("images", family, {"method": method, "augment": "none"})
+            for family, method in (
+                *(("vit", "lora"), ("vit", "full")),
+                *(("resnet", "full"), ("clip", "full")),
+            )
+        ),
+    ],
+)
+def test_a_classifier_that_is_trained_on_keeps_what_its_labels_mean(
+    name: str, family: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    case, out, said = CASES[name], tmp_path / "out", list[str]()
+    data, encoder = case.write(tmp_path), case.build(tmp_path / "base", family)
+    first = case.train_here(data, tmp_path / "first", case.config(encoder, method="full"))
+    before = case.logits(first.folder, data)
+    turn_around(first.folder)
+    still = {"learning_rate": 1e-9, "num_epochs": None, "max_steps": 1}
+    config = case.config(first.folder, **still, **settings)
+    done = case.train_here(data, out, config, notify=said.append)
+    assert done.manifest["labels"] == first.manifest["labels"]
+    np.testing.assert_allclose(case.logits(out, data), before, atol=1e-3)
+    head = done.manifest["head"]
+    assert head["kept"]
+    assert "its rows put into the order of ours" in head["note"]
+    assert head["note"] in said
+    assert head["note"] in (out / "README.md").read_text()
+
+
+def turn_around(folder: Path) -> None:
+    """Turn the order of a classifier's labels around, in its weights and in its configuration."""
+    weights, config = folder / "model.safetensors", json.loads((folder / "config.json").read_text())
+    found = load_file(weights)
+    names = [name for _, name in sorted(config["id2label"].items())]
+    for key, each in found.items():
+        if "classifier" in key and len(each) == len(names):
+            found[key] = each.flip(0).contiguous()
+    save_file(found, weights, {"format": "pt"})
+    config["id2label"] = {str(number): name for number, name in enumerate(reversed(names))}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def test_a_model_that_reloads_differently_is_not_published(
     case: Case, base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from footwork.cli import main
 from footwork.errors import ConfigError, DataError, ModelError
@@ -41,10 +41,6 @@ def adapter(vit: str, examples: Path, tmp_path_factory: pytest.TempPathFactory) 
     out = tmp_path_factory.mktemp("adapter") / "out"
     finetune_here(examples, out, FinetuneConfig(model_id=vit, method="lora", **QUICK))
     return out
-
-
-def _logits_here(folder: Path, paths: Any) -> Any:
-    return FinetunedClassifier.load(folder, FinetunedOptions(precision="float32")).logits(paths)
 
 
 @pytest.mark.parametrize(
@@ -123,48 +119,6 @@ def test_files_are_labelled_in_order_and_one_that_is_no_image_is_a_fault(
     assert answers[0].score == pytest.approx(probabilities.max(), abs=1e-5)
     never = FinetunedClassifier.load(full.folder, FinetunedOptions(abstain_below=1.0))
     assert [answer.label for answer in never.predict([paths[0]])] == [None]
-
-
-@pytest.mark.parametrize(
-    ("family", "method"),
-    [("vit", "lora"), ("vit", "full"), ("resnet", "full"), ("clip", "full")],
-)
-def test_a_classifier_that_is_trained_on_keeps_what_its_classes_mean(
-    family: str, method: Any, examples: Path, full: FinetunedRun, tmp_path: Path
-) -> None:
-    encoder, base, out = (tmp_path / name for name in ("encoder", "base", "out"))
-    if family == "vit":
-        shutil.copytree(full.folder, base)
-    else:
-        build_tower(encoder, family)
-        config = FinetuneConfig(model_id=str(encoder), method="full", **QUICK)
-        finetune_here(examples, base, config)
-    pictures = sorted(examples.rglob("*.png"))
-    before = _logits_here(base, pictures)
-    turn_around(base)
-    still = QUICK | {"learning_rate": 1e-9, "num_epochs": None, "max_steps": 1}
-    said: list[str] = []
-    config = FinetuneConfig(model_id=str(base), method=method, augment="none", **still)
-    done = finetune_here(examples, out, config, notify=said.append)
-    assert done.manifest["labels"] == full.manifest["labels"]
-    np.testing.assert_allclose(_logits_here(out, pictures), before, atol=1e-3)
-    assert done.manifest["head"]["kept"]
-    assert "its rows put into the order of ours" in done.manifest["head"]["note"]
-    assert done.manifest["head"]["note"] in said
-    assert done.manifest["head"]["note"] in (out / "README.md").read_text()
-
-
-def turn_around(folder: Path) -> None:
-    """Turn the order of a classifier's labels around, in its weights and in its configuration."""
-    weights, config = folder / "model.safetensors", json.loads((folder / "config.json").read_text())
-    found = load_file(weights)
-    names = [name for _, name in sorted(config["id2label"].items())]
-    for key in found:
-        if "classifier" in key:
-            found[key] = found[key].flip(0).contiguous()
-    save_file(found, weights, {"format": "pt"})
-    config["id2label"] = {str(number): name for number, name in enumerate(reversed(names))}
-    (folder / "config.json").write_text(json.dumps(config))
 
 
 def test_the_statistics_of_batch_norms_stay_as_pretrained(examples: Path, tmp_path: Path) -> None:
