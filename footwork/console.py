@@ -15,13 +15,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 from warnings import catch_warnings, simplefilter
 
 from footwork.streams import harmless, takes_unicode, tell
-
-if TYPE_CHECKING:
-    pass
 
 Row = Mapping[str, Any]
 Item = TypeVar("Item")
