@@ -110,11 +110,18 @@ class TokenizedRows(EncodedRows):
         return {"texts": part.texts[chosen], "pairs": pairs}
 
 
-def tell_audit(audit: Audit, notify: Notify) -> None:
-    """Show an audit; a `DataError` where nothing can be learned from what it looked at."""
+def tell_audit(audit: Audit, notify: Notify) -> tuple[str, ...]:
+    """Show an audit, and give its warnings; a `DataError` where it found errors."""
     notify(audit.to_text())
+    said = {
+        severity: tuple(each.message for each in audit.findings if each.severity == severity)
+        for severity in ("error", "warning")
+    }
     if not audit.usable:
-        raise DataError("The audit found what makes training impossible; see its errors above.")
+        raise DataError(
+            f"The audit found what makes training impossible. {' '.join(said['error'])}"
+        )
+    return said["warning"]
 
 
 class TextTask(Task):
@@ -166,13 +173,13 @@ class TextTask(Task):
         room_for_texts(preparation, config.max_length)
         return config.within(position_limit(model))
 
-    def audit(self, learner: Learner, notify: Notify) -> None:
+    def audit(self, learner: Learner, notify: Notify) -> tuple[str, ...]:
         """Tell what the texts and their labels are like; errors end the run here."""
         config, data = cast("TrainConfig", learner.config), cast("TextData", learner.data)
         model = AuditedModel.of(learner.model, learner.preparation)
         labelled = {name: part for name, part in data.splits.items() if name != TARGET}
         run, data = (model.size, config), replace(data, splits=labelled)
-        tell_audit(audit_data(data, model.vocabulary, config.max_length, run), notify)
+        return tell_audit(audit_data(data, model.vocabulary, config.max_length, run), notify)
 
     def encode(self, learner: Learner, run: Path, notify: Notify) -> TokenizedRows:
         """As token ids."""
@@ -285,9 +292,9 @@ class LinearTask(TextTask):
         """Nothing is left open."""
         return {}, ()
 
-    def audit(self, learner: Learner, notify: Notify) -> None:
+    def audit(self, learner: Learner, notify: Notify) -> tuple[str, ...]:
         """As of all texts, but that there are no tokens to count."""
-        tell_audit(audit_data(cast("TextData", learner.data)), notify)
+        return tell_audit(audit_data(cast("TextData", learner.data)), notify)
 
     def encode(self, learner: Learner, run: Path, notify: Notify) -> LinearRows:
         """As they are."""

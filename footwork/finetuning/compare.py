@@ -125,6 +125,7 @@ class SharedRows:
         self.data: LabelledData = self.task.read(source, wanted.config)
         for config in self.configs:
             config.chosen(len(self.data.splits["train"]), self.data.task)
+        self.warnings: tuple[str, ...] = ()
         self._encoded: dict[type[Task], EncodedRows] = {}
 
     @property
@@ -193,7 +194,7 @@ class SharedRows:
         kind = type(learner.task)
         if kind not in self._encoded:
             if not self._encoded:
-                learner.task.audit(learner, notify)
+                self.warnings = learner.task.audit(learner, notify)
             with torch.random.fork_rng(devices=[]):  # a run must not depend on what ran before it
                 self._encoded[kind] = learner.task.encode(learner, self.folder, notify)
                 self._encoded[kind].begin(learner, notify)
@@ -232,7 +233,7 @@ def compare(
         baselines = _baselines(shared, place.run / RUNS / f"{_BASELINES}.json", tell)
         data = shared.data
         in_steps = next((one for one in shared.configs if one.way.rates), config)
-        notes = (*data.notes, *few_rows_note(data, in_steps, shared.task.noun))
+        notes = (*data.notes, *shared.warnings, *few_rows_note(data, in_steps, shared.task.noun))
         manifest = compared(shared, wanted, runs, baselines, notes)
         more: tuple[str, ...] = ()
         if main:

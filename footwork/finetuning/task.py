@@ -242,8 +242,12 @@ class Task(ABC):
         """Settings that it leaves to the model, whose shape is enough, and what to say of them."""
         return {}, ()
 
-    def audit(self, learner: Learner, notify: Notify) -> None:
-        """Look the rows over before anything is written; refuses what cannot be learned from."""
+    def audit(self, learner: Learner, notify: Notify) -> tuple[str, ...]:
+        """Look the rows over before anything is written; refuses what cannot be learned from.
+
+        Gives what whoever reads the figures should know, a sentence each.
+        """
+        return ()
 
     def fit(self, learner: Learner) -> Any:
         """The model of a method that takes no pretrained one, with `save_pretrained`."""

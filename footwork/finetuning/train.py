@@ -155,7 +155,7 @@ def train(
     config.require_divisible(number_of_processes())
     learner = replace(plan(task, source, config, notify), callbacks=callbacks)
     require_publishable(learner.config, base)
-    task.audit(learner, notify)
+    warnings = task.audit(learner, notify)
     identity: dict[str, Any] = {
         "kind": "training",
         "data": learner.data.sha256,
@@ -187,6 +187,7 @@ def train(
             history=outcome.history,
             notes=(
                 *rows.data.notes,
+                *warnings,
                 *outcome.notes,
                 *few_rows_note(rows.data, learner.config, task.noun),
                 *learned,

@@ -56,8 +56,8 @@ def data_name(data: Any) -> str:
     """What messages and manifests call `data`: its path or that of its train, or its type."""
     if not is_held(data):
         return str(data)
-    if isinstance(data, Mapping) and not is_held(data.get("train", data)):
-        return str(data["train"])
+    if type(data) is dict and "train" in data:
+        return data_name(data["train"])
     held = {"list": "rows", "tuple": "rows", "dict": "splits"}
     kind = type(data).__name__
     return f"{kind} of {held.get(kind, _library(data))}"
@@ -164,6 +164,8 @@ def _plain(value: Any) -> Any:
         value = value if getattr(value, "ndim", 0) > 1 else value.tolist()  # that is an image
     elif isinstance(value, PathLike):
         value = fspath(value)
+    elif isinstance(value, set | frozenset):
+        value = sorted(value, key=str)
     absent = type(value).__name__ in ("NAType", "NaTType")
     return None if absent else stored_value(value)
 

@@ -313,6 +313,7 @@ def logged_beside(run: Path, loggers: Collection[str]) -> Iterator[str]:
         wandb: Any = sys.modules.get("wandb") if "wandb" in loggers else None
         if wandb is not None and wandb.run is not None and not was_running:
             wandb.finish()  # or the next training would go on with this run
+            wandb.teardown()  # or it would write into this folder
 
 
 # Its checkpoints

@@ -60,8 +60,8 @@ def test_cells_of_numpy_and_pandas_are_values_of_python() -> None:
     assert first == {"kind": "x", "amount": 1.5, "when": day, "bits": [1, 0]}
     assert second == {"kind": None, "amount": None, "when": None, "bits": [0, 1]}
     assert type(first["bits"]) is list
-    held = [{"n": np.int64(3), "gap": np.float64("nan"), "none": pandas.NA, "time": pandas.NaT}]
-    assert list(held_rows(held)) == [(1, {"n": 3, "gap": None, "none": None, "time": None})]
+    held = [{"n": np.int64(3), "gap": np.float64("nan"), "none": pandas.NA, "set": {"b", "a"}}]
+    assert list(held_rows(held)) == [(1, {"n": 3, "gap": None, "none": None, "set": ["a", "b"]})]
 
 
 def test_an_index_with_a_name_is_a_column_and_rows_are_numbered_by_place() -> None:

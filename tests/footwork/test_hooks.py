@@ -6,10 +6,12 @@ import os
 import pickle
 import re
 import signal
+import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from types import SimpleNamespace
 from typing import Any, ClassVar
 from unittest.mock import patch
 
@@ -332,6 +334,24 @@ def test_a_logger_is_given_the_name_of_the_run_and_a_folder_beside_it(
     ):
         place.train(tmp_path / "ticket.v4", max_steps=1, log_to=("tensorboard",))
     assert "TENSORBOARD_LOGGING_DIR" not in os.environ
+
+
+def test_a_run_of_wandb_ends_with_its_training_and_one_of_the_user_s_goes_on(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    wandb = SimpleNamespace(run=None, finish=partial(done.append, "finished"))
+    wandb.teardown = partial(done.append, "put away")
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    begins = {"on_train_begin": lambda *_, **__: setattr(wandb, "run", "ours")}
+    monkeypatch.setitem(
+        INTEGRATION_TO_CALLBACK, "wandb", type("Begins", (TrainerCallback,), begins)
+    )
+    monkeypatch.setattr("footwork.options.find_spec", lambda _: True)
+    place.train(tmp_path / "first", log_to=("wandb",))
+    assert done == ["finished", "put away"]  # or the next one would write into its folder
+    place.train(tmp_path / "second", log_to=("wandb",))
+    assert len(done) == 2
 
 
 def test_a_logger_that_fails_is_named_and_training_goes_on_without_it(

@@ -65,7 +65,7 @@ def test_what_validation_chose_is_judged_on_the_test_rows(tmp_path: Path) -> Non
     config = TrainConfig(model_id=str(base), **settings)
     done = train_here(data, tmp_path / "out", config)
     chosen, judged = done.manifest["calibration"], done.evaluation.calibration
-    assert done.manifest["data"]["path"] == "dict of splits"
+    assert done.manifest["data"]["path"] == "list of rows"
     assert done.manifest["evaluated_on"] == "test"
     assert judged is not None
     assert not judged.fitted

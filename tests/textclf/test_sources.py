@@ -126,7 +126,7 @@ def test_what_is_held_is_read_as_its_file(hold: Callable[[Any], Any], tmp_path: 
     bad = hold([*rows, {"text": "so", "label": None}])
     with pytest.raises(DataError, match=r"^(list|\w+) of \w+, row 13: the label"):
         load_data(bad)
-    with pytest.raises(DataError, match=r"dict of splits \(validation\), row 13: the label"):
+    with pytest.raises(DataError, match=r"^\w+ of \w+ \(validation\), row 13: the label"):
         load_data({"train": hold(rows), "validation": bad})
 
 

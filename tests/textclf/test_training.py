@@ -298,6 +298,20 @@ def test_what_is_not_settled_reaches_no_training(base: str, data: Path, tmp_path
         fit(replace(learner, config=config), rows, tmp_path, None, lambda _: None)
 
 
+def test_what_the_audit_warns_of_stays_with_the_run_and_its_errors_are_told(
+    tmp_path: Path,
+) -> None:
+    rows = [{"text": text, "label": label} for text, label in sentiment_rows(60)]
+    config = TrainConfig(method="linear", skip=("baselines", "report"))
+    done = train_here({"train": rows[:50], "test": rows[40:]}, tmp_path / "out", config)
+    warning = "10 rows of test stand in train too: its scores will be too good."
+    assert warning in done.notes
+    assert warning in (tmp_path / "out" / "README.md").read_text()
+    alike = [row | {"label": "same"} for row in rows]
+    with pytest.raises(DataError, match=r"impossible\. There is only the class 'same'"):
+        train_here(alike, tmp_path / "alike", config)
+
+
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_the_benchmark_trains_where_bf16_is_quick(
     method: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -164,7 +164,9 @@ def test_splits_are_named_in_a_mapping_or_given_beside(
     assert beside.manifest["data"]["rows"] == {"train": 18, "validation": 12, "test": 30}
     with pytest.raises(DataError, match="has no split train; it has 'test'"):
         read_images({"test": rest}, config)
-    with pytest.raises(DataError, match="'val' and 'dev' of dict of splits are the same split"):
+    with pytest.raises(
+        DataError, match="'val' and 'dev' of Dataset of datasets are the same split"
+    ):
         read_images({"train": train, "val": rest, "dev": rest}, config)
     with pytest.raises(DataError, match=r"has splits \('train'.*\)\. Name one"):
         read_examples(parts)
