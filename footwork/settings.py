@@ -39,6 +39,9 @@ class _Signature:
             given = Parameter.empty if default is MISSING else default
             hint = kinds_of(settings)[field.name]
             parameters.append(Parameter(field.name, kind, default=given, annotation=hint))
+        if "__init__" in vars(settings):  # which `help()` shows, too
+            itself = Parameter("self", Parameter.POSITIONAL_OR_KEYWORD)
+            settings.__init__.__signature__ = Signature([itself, *parameters])
         return Signature(parameters)
 
 
@@ -59,6 +62,7 @@ class _Documentation:
             for kind in reversed(settings.__mro__):
                 if is_dataclass(kind):
                     told |= _field_docstrings(kind)
+            told |= _field_helps(settings)
         if not told:
             return self.said
         lines = (
@@ -85,6 +89,14 @@ def _field_docstrings(settings: type[Any]) -> Iterator[tuple[str, str]]:
         if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr):
             name, text = ast.unparse(field.target), ast.literal_eval(after.value)
             yield name, " ".join(text.split())
+
+
+def _field_helps(settings: type[Any]) -> Iterator[tuple[str, str]]:
+    """What only the annotation of a field tells, as it was put together from a table."""
+    for name, hint in get_type_hints(settings, include_extras=True).items():
+        for parameter in getattr(hint, "__metadata__", ()):
+            if text := getattr(parameter, "help", None):
+                yield name, text
 
 
 class Settings(Documented):

@@ -24,7 +24,7 @@ class TextOptions(Settings):
     """How texts are read; empty and None are found out."""
 
     text_columns: Annotated[tuple[str, ...], Parameter(name="--text-column", negative="")] = ()
-    """Column of the texts; give it twice for pairs."""
+    """Column of the texts; two for pairs, each with an option of its own."""
     id_column: str | None = None
     """Column of the rows' own names; if not given, the numbers of the rows."""
     table_format: Annotated[TableFormat, Parameter(name="*")] = DETECT
@@ -48,7 +48,7 @@ class LabelOptions(TextOptions):
     """How labelled texts are read."""
 
     label_column: Annotated[tuple[str, ...] | str | None, Parameter(negative="")] = None
-    """Column of the labels; give it several times, or commas between, for columns of 0 and 1."""
+    """Column of the labels; for columns of 0 and 1 all of them, with commas between."""
     label_separator: str | None = None
     """What divides several labels in a cell."""
     labels: str | None = None

@@ -32,6 +32,7 @@ class Metric(Documented):
     1; of a regression amounts, (N,) both."""
     _: KW_ONLY
     greater_is_better: bool
+    """Whether more of it is better."""
     reads: Literal["probabilities", "logits"] = "probabilities"
     """What `function` is given; of a regression amounts either way. Probabilities are those before
     any temperature."""

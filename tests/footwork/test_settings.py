@@ -120,10 +120,10 @@ def test_what_is_done_with_what_exists_is_one_of_three(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("settings", [QueryOptions, TrainConfig, TeachOptions, Prediction, Metric])
 def test_help_tells_of_every_setting_and_nothing_of_the_command_line(settings: type[Any]) -> None:
-    told = render_doc(settings, renderer=plaintext).partition("Method resolution order")[0]
+    told = render_doc(settings, renderer=plaintext).partition("Data and other attributes")[0]
     assert "Annotated" not in told
     for field in fields(settings):
-        assert f"{field.name}: " in told
+        assert f"\n |      {field.name}: " in told
     assert "Images at most." in str(QueryOptions.__doc__)
     assert "A row for each step that was logged or judged" in str(textclf.TrainedRun.__doc__)
     assert "Optimizer steps, instead of epochs." in str(TrainConfig.__doc__)  # of what it inherits
