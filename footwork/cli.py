@@ -162,7 +162,8 @@ def _settings_from_environment(
     """Fill in what the command line left open from FOOTWORK_APPLICATION_COMMAND_SETTING.
 
     What is about this machine, its index, speed and memory, also from FOOTWORK_SETTING, for every
-    command that has it. That one was taken is told: nobody sees it in the command.
+    command that has it. That one was taken is told, for nobody sees it in the command; as is one
+    that is spelt like this command's, and means none of its settings.
     """
     from cyclopts.config import Env
 
@@ -181,6 +182,13 @@ def _settings_from_environment(
     ]
     if taken:
         streams.tell(f"From the environment: {', '.join(dict.fromkeys(taken))}")
+    own = "_".join(("FOOTWORK", *commands, "")).upper().replace("-", "_")
+    known = {
+        f"{own}{name.lstrip('-').replace('-', '_').upper()}" for a in settings for name in a.names
+    }
+    for name in sorted({name for name in os.environ if name.startswith(own)} - known):
+        if len(commands) > 1:  # else it may be of a command of this application
+            streams.tell(f"{name} is no setting of footwork {' '.join(commands)}.")
 
 
 def tell_found(found: Any, *, json: bool) -> int:

@@ -186,6 +186,10 @@ def test_the_environment_fills_in_what_the_command_line_leaves_open_and_wins_ove
     assert shown.err == "From the environment: FOOTWORK_BOXING_BOX_NUM_ROUNDS, FOOTWORK_REST\n"
     assert cli.main(["boxing", "box", "--num-rounds", "4", "--rest", "7"]) == 0
     assert capsys.readouterr() == ("4 orthodox 7\n", "")
+    monkeypatch.setenv("FOOTWORK_BOXING_BOX_NUMROUNDS", "9")
+    assert cli.main(["boxing", "box", "--num-rounds", "4", "--rest", "7"]) == 0
+    told = "FOOTWORK_BOXING_BOX_NUMROUNDS is no setting of footwork boxing box.\n"
+    assert capsys.readouterr() == ("4 orthodox 7\n", told)
     monkeypatch.setenv("FOOTWORK_REST", "long")
     assert cli.main(["boxing", "box"]) == 2
     assert "Invalid value for FOOTWORK_REST from env: unable to" in capsys.readouterr().err
