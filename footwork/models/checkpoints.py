@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
+from threading import Lock
 from typing import Any
 
 import torch
@@ -33,22 +34,33 @@ from footwork.models.deberta import accelerate_attention
 from footwork.models.heads import TRAINED_COPY, HeadOrigin, set_labels, settle_head
 from footwork.models.load_faults import known_reason, pointer_reason, tokenizer_reason
 
+_QUIETING = Lock()
+_BEFORE: list[tuple[int, bool]] = []
+"""How loud transformers was when each thread that is within `quiet_transformers` began."""
+
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Within the block no progress bar, and no table of missing weights: callers check those."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    """Within the block no progress bar, and no table of missing weights: callers check those.
+
+    Of several threads the last one to leave puts back what the first one found.
+    """
+    with _QUIETING:
+        _BEFORE.append((logging.get_verbosity(), logging.is_progress_bar_enabled()))
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             # Of files that are refused a moment later.
             warnings.filterwarnings("ignore", "Detected pickle protocol|'torch.load' received")
             yield
     finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+        with _QUIETING:
+            verbosity, bars = _BEFORE.pop()
+            if not _BEFORE:
+                logging.set_verbosity(verbosity)
+                if bars:
+                    logging.enable_progress_bar()
 
 
 _POSITIONS = ("position_embeddings", "embed_positions", "wpe")

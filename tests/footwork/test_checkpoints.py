@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
+from transformers.utils import logging
 
 import footwork.models.hub
 from footwork.errors import ConfigError, HubUnreachable, ModelError
@@ -22,6 +23,7 @@ from footwork.models.checkpoints import (
     load_tokenizer,
     load_trained,
     model_commit,
+    quiet_transformers,
 )
 from footwork.models.hub import fetch_model, resolve_model_id
 from footwork.models.image_classifiers import load_image_classifier
@@ -381,3 +383,13 @@ def test_a_reason_is_told_whole(error: Exception, message: str, bert: Path) -> N
 
     with pytest.raises(ModelError, match=message):
         load_part(Part, str(bert))
+
+
+def test_loading_in_several_threads_leaves_transformers_as_loud_as_it_was() -> None:
+    before = logging.get_verbosity()
+    first, second = quiet_transformers(), quiet_transformers()
+    with first:
+        second.__enter__()  # of another thread, which goes on longer
+    assert logging.get_verbosity() == logging.ERROR
+    second.__exit__(None, None, None)
+    assert logging.get_verbosity() == before != logging.ERROR
