@@ -21,6 +21,10 @@ def __getattr__(name: str) -> Any:
 
     if name == "__all__":  # of `from footwork import *`
         return __dir__()
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("footwork")
     # `from footwork import` asks here for a module of ours, too, before it is imported.
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is None:
         for application in APPLICATIONS:
@@ -31,28 +35,32 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(message)
 
 
-def names_of(package: str, file: str) -> Callable[[str], Any]:
-    """The `__getattr__` of a package: a name is imported when it is asked for.
+def names_of(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """The `__getattr__` and the `__dir__` of a package: a name is imported when it is asked for.
 
     Where it is found is what the imports for type checkers in the package's file say.
     """
     homes: dict[str, str] = {}
 
-    def find(name: str) -> Any:
+    def names() -> list[str]:
         import ast
-        from importlib import import_module
         from pathlib import Path
 
         blocks = [] if homes else ast.parse(Path(file).read_bytes()).body
         for line in (line for block in blocks if isinstance(block, ast.If) for line in block.body):
             if isinstance(line, ast.ImportFrom):
                 homes.update((alias.name, str(line.module)) for alias in line.names)
-        if name not in homes:
+        return list(homes)
+
+    def find(name: str) -> Any:
+        from importlib import import_module
+
+        if name not in names():
             message = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(message)
         return getattr(import_module(homes[name]), name)
 
-    return find
+    return find, names
 
 
 def __dir__() -> list[str]:

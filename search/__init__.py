@@ -14,4 +14,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Answers", "Filter", "Hit", "ImageIndex", "QueryOptions", "StoreOptions"]
 
-__getattr__ = names_of(__name__, __file__)
+__getattr__, __dir__ = names_of(__name__, __file__)

@@ -48,4 +48,4 @@ __all__ = [
     "train",
 ]
 
-__getattr__ = names_of(__name__, __file__)
+__getattr__, __dir__ = names_of(__name__, __file__)

@@ -54,4 +54,4 @@ __all__ = [
     "teach",
 ]
 
-__getattr__ = names_of(__name__, __file__)
+__getattr__, __dir__ = names_of(__name__, __file__)

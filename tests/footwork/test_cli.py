@@ -289,6 +289,10 @@ def test_footwork_has_the_names_of_its_applications() -> None:
     names = [*textclf.__all__, *zeroshot.__all__, *search.__all__]
     assert sorted(dir(footwork)) == sorted(set(names)), "a name stands for one thing"
     assert footwork.TextClassifier is textclf.TextClassifier
+    for package in (textclf, zeroshot, search):
+        assert {*package.__all__} <= {*dir(package)}
+        assert all(hasattr(package, name) for name in dir(package))
+    assert footwork.__version__ == version("footwork")
     with pytest.raises(AttributeError, match="no attribute 'Boxer'"):
         _ = footwork.Boxer
 
