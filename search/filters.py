@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from calendar import isleap, monthrange
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import chain
@@ -17,8 +17,8 @@ from search.paths import absolute_path, spellings
 
 _DAY = 86_400  # seconds
 _LARGEST = 2**63 - 1  # that a store can hold
-_FORMATS = {"jpg": "jpeg", "tif": "tiff", "heic": "heif"}
-"""Ending → what an image library calls it."""
+_FORMATS = {"mpo": "jpeg", "heic": "heif", "heif": "heif", "hif": "heif"}
+"""Ending → what an image is said to be of, where Pillow alone says nothing, or otherwise."""
 _LISTED = ("folders", "formats", "cameras", "labels")
 _NUMBERS = ("min_width", "min_height", "min_bytes", "max_bytes")
 _DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")
@@ -89,10 +89,9 @@ class Filter(Settings):
             alone = isinstance(given, str | Path)
             object.__setattr__(self, name, (given,) if alone else given)
         Settings.__post_init__(self)  # not `super()`: slots make another class of this one
-        endings = [value.lower().removeprefix(".") for value in self.formats]
         read = {
             "folders": map(absolute_path, self.folders),
-            "formats": (_FORMATS.get(ending, ending) for ending in endings),
+            "formats": _formats_of(self.formats),
         }
         for name in _LISTED:
             values = map(spellings, read.get(name, getattr(self, name)))
@@ -129,6 +128,23 @@ class Filter(Settings):
         ):
             if value is not None:
                 yield name, operator, value
+
+
+def _formats_of(named: Iterable[str]) -> Iterator[str]:
+    """As of `ImageRecord.format`, of what Pillow calls formats or their files end with."""
+    known: dict[str, str] = {}
+    for one in named:
+        if not known:
+            from PIL import Image  # which few queries need
+
+            endings = Image.registered_extensions().items()
+            known = {ending[1:]: name.lower() for ending, name in endings} | _FORMATS
+        ending = one.lower().removeprefix(".")
+        if known.get(ending, ending) not in known.values():
+            raise ConfigError(
+                f"`formats` must be of images, such as jpeg, png, webp or heic, got {one!r}."
+            )
+        yield known.get(ending, ending)
 
 
 def _moment(day: str | date | int | None, *, end: bool = False) -> int | None:

@@ -129,7 +129,7 @@ KNOWN = [
     ({"folders": ("/elsewhere",)}, "--in /elsewhere", "the index knows /photos."),
     ({"labels": ("a catt",)}, "--label a catt", "the index knows a cat"),
     ({"labels": ("sofa",)}, "--label sofa", "the index knows a cat, a dog."),
-    ({"formats": ("pngg", "jpeg")}, "--format pngg", "the index knows png."),
+    ({"formats": ("gif", "jpeg")}, "--format gif", "the index knows jpeg, png."),
     ({"cameras": ("Nikon",)}, "--camera Nikon", "the index knows Canon EOS 5D."),
 ]
 

@@ -175,7 +175,7 @@ def test_filters_hold(ask: Ask, photos: Path) -> None:
     for option, value in nothing.items():
         answer = ask(*every, option, value)
         assert (answer["hits"], answer["nothing_matches"]) == ([], True)
-    for option in ("--format", "--camera", "--label", "--in"):  # that are no UTF-8
+    for option in ("--camera", "--label", "--in"):  # that are no UTF-8
         assert ask(*every, option, os.fsdecode(b"\xff"))["hits"] == []
 
 
