@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from footwork.arrays import FloatArray
-from footwork.errors import DataError, ImageError, StoreError
+from footwork.errors import ConfigError, DataError, ImageError, StoreError
 from footwork.files.faults import counted, shortened
 from footwork.files.paths import path_line
+from footwork.inference.tokens import require_several
 from footwork.options import EncoderConfig
+from footwork.settings import require_kind
 from search.answers.answer import Answer, Answers
 from search.filters import EVERYTHING, Filter
 from search.options import ModelOptions, QueryOptions, StoreOptions
@@ -150,6 +152,11 @@ class ImageIndex:
             TypeError: `like` is no image.
             ValueError: `vector` has another shape, or is zero or no number.
         """
+        if not isinstance(words, str):
+            raise ConfigError(
+                f"`words` must be a text, got {words!r}. Images are given as `like`, and `answer` "
+                "takes several queries."
+            )
         paths, given = [], []
         if like is not None:
             from footwork.images.held import held_images  # which few queries need
@@ -179,7 +186,10 @@ class ImageIndex:
         answered with its `fault`.
         """
         options, where = QueryOptions.given("options", options), Filter.given("where", where)
+        require_several(queries, "queries")
         asked = [parse_query(one.split()) if isinstance(one, str) else one for one in queries]
+        for place, one in enumerate(asked):
+            require_kind(f"queries[{place}]", one, Query | str)
         store = self.store
         try:
             return Answers(self._asker.answer(asked, options, where))
@@ -194,7 +204,7 @@ class ImageIndex:
         Their cosines with `vectors` are `index.encode(texts) @ index.vectors(paths).T`.
         `ModelError` where the model is needed, and cannot be loaded.
         """
-        several = [texts] if isinstance(texts, str) else list(texts)
+        several = [texts] if isinstance(texts, str) else texts
         return self._asker.texts.encoder.encode_texts(several)
 
     def encode_images(self, images: ImagesLike) -> FloatArray:
@@ -262,6 +272,10 @@ class ImageIndex:
     def counts(self) -> Counts:
         """How many files it knows: `present`, `absent`, `unreadable`."""
         return self.store.counts()
+
+    def __len__(self) -> int:
+        """How many images it finds."""
+        return self.counts().present
 
     def close(self) -> None:
         """Let go of its files or its connection; it may be closed twice."""

@@ -35,7 +35,7 @@ from footwork.files.plain_files import content_hash
 from footwork.images.held import ImagesLike
 from footwork.inference.frozen import cast_linear_weights, steady_linears
 from footwork.inference.halving import ElasticBatch, unit_rows
-from footwork.inference.tokens import of_one_length, require_several
+from footwork.inference.tokens import held_texts, of_one_length
 from footwork.models import checkpoints
 from footwork.models.hub import IMAGE_PRESETS, resolve_model_id
 from footwork.options import EncoderConfig
@@ -276,12 +276,12 @@ class DualEncoder:
 
         What exceeds `max_text_tokens` is cut off (see `cut_texts`).
         """
-        require_several(texts)
+        texts = held_texts(texts)
         return self.text_tower.embed(texts) if texts else np.zeros((0, self.width), np.float32)
 
     def cut_texts(self, texts: Sequence[str]) -> list[int]:
         """Which of `texts` exceed `max_text_tokens`, so that their end is not read."""
-        require_several(texts)
+        texts = held_texts(texts)
         return self.text_tower.cut(texts) if texts else []
 
     def encode_images(self, images: ImagesLike) -> FloatArray:

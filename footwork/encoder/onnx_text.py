@@ -21,7 +21,7 @@ import numpy as np
 from footwork.arrays import FloatArray
 from footwork.errors import ModelError, first_line
 from footwork.files.plain_files import open_plain, read_object
-from footwork.inference.tokens import of_one_length, require_several
+from footwork.inference.tokens import held_texts, of_one_length
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -141,7 +141,7 @@ class OnnxTextTower:
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """As `DualEncoder.encode_texts`; a `ModelError` where the weights are damaged."""
         encoded = self._tokenize(texts)
-        embeddings = np.zeros((len(texts), self.width), np.float32)
+        embeddings = np.zeros((len(encoded), self.width), np.float32)
         lengths = np.array([len(one.ids) for one in encoded], np.int64)
         for batch in of_one_length(lengths, _BATCH) if encoded else ():
             embeddings[batch] = self._embed([encoded[row] for row in batch])
@@ -152,8 +152,7 @@ class OnnxTextTower:
         return [row for row, one in enumerate(self._tokenize(texts)) if one.overflowing]
 
     def _tokenize(self, texts: Sequence[str]) -> list[Encoding]:
-        require_several(texts)
-        lowers = self._settings.lowers
+        texts, lowers = held_texts(texts), self._settings.lowers
         try:
             return self._tokenizer.encode_batch([t.lower() if lowers else t for t in texts])
         except Exception as error:  # it raises nothing more special

@@ -23,10 +23,30 @@ def of_one_length(lengths: IntArray, size: int) -> Iterator[IntArray]:
         yield from (group[start : start + size] for start in range(0, len(group), size))
 
 
-def require_several(texts: Sequence[str]) -> None:
-    """Refuse, by a TypeError, one text in the place of several."""
-    if isinstance(texts, str):
-        raise TypeError(f"`texts` must be several, got the string {texts!r}.")
+def require_several(values: Any, name: str = "texts") -> None:
+    """Refuse, by a TypeError, what is no list or the like: one text, a whole table."""
+    wanted = f"`{name}` must be a list or the like, got"
+    if isinstance(values, (str, bytes)):
+        raise TypeError(f"{wanted} one text; put it into a list.")
+    kind, is_table = type(values).__name__, isinstance(values, Mapping)
+    if is_table or hasattr(values, "columns") or hasattr(values, "column_names"):
+        raise TypeError(
+            f"{wanted} a {kind}: take a column of it, such as data['text']. The rows of a table "
+            "are answered by predict_rows(classifier, data)."
+        )
+    if not isinstance(values, Iterable):
+        raise TypeError(f"{wanted} {kind}.")
+
+
+def held_texts(texts: Iterable[str], name: str = "texts") -> list[str]:
+    """Texts as a list; a TypeError where they are not several, or one is no text."""
+    require_several(texts, name)
+    found = list(texts)
+    for place, text in enumerate(found):
+        if not isinstance(text, str):
+            kind = type(text).__name__
+            raise TypeError(f"Texts must be strings, got {kind} at {place} of `{name}`.")
+    return found
 
 
 MODEL_INPUTS = ("input_ids", "token_type_ids")

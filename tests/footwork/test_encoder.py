@@ -195,5 +195,7 @@ def test_nothing_embeds_as_no_rows(clip: DualEncoder) -> None:
 
 def test_a_single_text_is_not_taken_for_many(clip: DualEncoder) -> None:
     for ask in (clip.encode_texts, clip.cut_texts):
-        with pytest.raises(TypeError, match="`texts` must be several, got the string 'cat'"):
+        with pytest.raises(
+            TypeError, match="`texts` must be a list or the like, got one text; put it"
+        ):
             ask("cat")

@@ -106,7 +106,7 @@ def test_no_texts_give_no_rows_and_one_string_is_refused(folders: dict[str, Path
     tower = OnnxTextTower.load(folders["tiny"])
     assert tower.encode_texts([]).shape == (0, tower.width)
     assert tower.cut_texts([]) == []
-    with pytest.raises(TypeError, match="must be several, got the string 'a cat'"):
+    with pytest.raises(TypeError, match="must be a list or the like, got one text"):
         tower.encode_texts("a cat")
 
 

@@ -7,7 +7,7 @@ import os
 import pickle
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import date, datetime
@@ -118,6 +118,30 @@ def test_a_vector_goes_with_other_terms_and_other_queries(index: ImageIndex) -> 
 
 
 @pytest.mark.parametrize(
+    ("ask", "error", "message"),
+    [
+        (
+            lambda it: it.query(["a", "b"]),
+            ConfigError,
+            r"`words` must be a text, got \['a', 'b'\]\.",
+        ),
+        (lambda it: it.query(None), ConfigError, "got None.*`like`, and `answer` takes several"),
+        (lambda it: it.query(5), ConfigError, "must be a text, got 5"),
+        (lambda it: it.query(like=io.StringIO("a.png")), TypeError, "StringIO, open as a text"),
+        (lambda it: it.answer("dog"), TypeError, "`queries` must be a list or the like, got one t"),
+        (lambda it: it.answer(["a", 5]), ConfigError, r"`queries\[1\]` must be a Query or a text"),
+        (lambda it: it.encode([1]), TypeError, "Texts must be strings, got int at 0 of `texts`"),
+        (lambda it: it.encode({"text": ["a"]}), TypeError, "got a dict: take a column of it"),
+    ],
+)
+def test_what_asks_for_nothing_is_refused_before_a_model_is_blamed(
+    index: ImageIndex, ask: Callable[[ImageIndex], Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        ask(index)
+
+
+@pytest.mark.parametrize(
     ("vector", "message"),
     [
         (np.ones(3), r"numbers of shape \({w},\) or \(N, {w}\).* got float64 of shape \(3,\)"),
@@ -215,7 +239,7 @@ def test_an_index_lies_among_user_data_unless_it_is_said_where(
     monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(photos.parent)
     with ImageIndex.build("photos", model_id="tiny") as built, ImageIndex.open("photos") as opened:
-        assert built.counts().present == opened.counts().present == 12
+        assert len(built) == built.counts().present == opened.counts().present == 12
         assert str(built.place) == str(opened.place)
         assert (tmp_path / "home") in Path(str(built.place)).parents
 
@@ -252,6 +276,7 @@ def test_a_filter_is_read_as_the_command_reads_it(
     assert found(formats="PNG") == found(formats=[".png", "jpg"]) == 12
     assert found(formats="jpg") == 0
     assert Filter(formats=("JPG", ".tif", "heic")).formats == ("jpeg", "tiff", "heif")
+    assert Filter(formats=("jp2", "mpo", "jpeg2000")).formats == ("jpeg2000", "jpeg")
     this_year = f"{date.today():%Y}"
     assert found(since=this_year, until=date.today()) == 12
     assert found(until="2000-05") == found(since=date.max) == 0
@@ -270,6 +295,7 @@ def test_a_filter_is_read_as_the_command_reads_it(
         ({"since": "May"}, "must look like 2024-05-17, 2024-05 or 2024, got 'May'"),
         ({"since": "2024", "until": "2023"}, "`since` 2024 is after `until` 2023"),
         ({"min_width": "5"}, "`min_width` must be a whole number or None, got '5'"),
+        ({"formats": "jpg2"}, "`formats` must be of images, such as jpeg.* got 'jpg2'"),
         ({"max_bytes": -1}, "`max_bytes` must be from 0 to .* got -1"),
         ({"min_bytes": 5, "max_bytes": 4}, "`min_bytes` 5 is above `max_bytes` 4"),
     ],
