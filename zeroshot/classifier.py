@@ -87,9 +87,10 @@ class VectorLabeller(ABC, Reloaded, Generic[Answer]):
         paths = [image if isinstance(image, Path) else None for image in sources]
         return ImageAnswers(self.label_embeddings(embeddings, paths), self.labels, sources)
 
-    def label_files(self, paths: Iterable[Path]) -> Iterator[LabelledImage]:
+    def label_files(self, paths: Iterable[Path | str] | Path | str) -> Iterator[LabelledImage]:
         """Label files of any number in bounded memory, in their order; none of them raises."""
-        stream = self.encoder.encode_files(paths)
+        several = [paths] if isinstance(paths, Path | str) else paths
+        stream = self.encoder.encode_files(map(Path, several))
         while batch := list(islice(stream, self.together)):
             rows = [file.embedding for file in batch if file.embedding is not None]
             read = [file.path for file in batch if file.embedding is not None]

@@ -59,13 +59,16 @@ def held_images(images: ImagesLike) -> list[ImageSource]:
         column: Any = images
         rows = column.source.with_format(None)
         images = rows.cast_column(column.column_name, Image(decode=False))[column.column_name]
-    no_list = isinstance(images, Mapping) or getattr(images, "ndim", 1) == 3
+    no_list = isinstance(images, Mapping) or hasattr(images, "read")
+    no_list |= getattr(images, "ndim", 1) in (2, 3)
     if no_list or not isinstance(images, Iterable):
-        raise TypeError(f"An image {_ALLOWED}; or several in a list. Got {_kind(images)}.")
+        raise TypeError(f"An image {_ALLOWED}; or several in a list. Got {kind_of(images)}.")
     sources = []
     for place, image in enumerate(images):
         if (source := held_image(image)) is None:
-            raise TypeError(f"An image {_ALLOWED}, got {_kind(image)} at {place} of `images`.")
+            raise TypeError(
+                f"An image {_ALLOWED}, got {kind_of(image, f' at {place} of `images`')}."
+            )
         sources.append(source)
     return sources
 
@@ -82,6 +85,8 @@ def held_image(image: Any) -> ImageSource | None:
         return bytes(image)
     if isinstance(image, Image.Image):
         return image
+    if hasattr(image, "encoding"):  # it is open as a text
+        return None
     if hasattr(image, "read"):
         if image.seekable():
             image.seek(0)
@@ -120,7 +125,22 @@ def _of_array(pixels: NDArray[Any]) -> Image.Image | None:
     return Image.fromarray(pixels) if is_one and pixels.size and pixels.dtype == np.uint8 else None
 
 
-def _kind(value: Any) -> str:
-    if hasattr(value, "dtype") and hasattr(value, "shape"):
-        return f"an array of {value.dtype}, {tuple(value.shape)}"
-    return type(value).__name__
+def kind_of(value: Any, place: str = "") -> str:
+    """What is no image, where it stands, and how it becomes one where that is clear."""
+    kind = type(value).__name__
+    if hasattr(value, "encoding") and hasattr(value, "read"):
+        return f"{kind}{place}, open as a text: open(path, 'rb') opens it in binary mode"
+    if not (hasattr(value, "dtype") and hasattr(value, "shape")):
+        return f"{kind}{place}"
+    shape, hints = tuple(value.shape), []
+    match shape:
+        case (_, _, 1):
+            hints.append("x[:, :, 0] is its one channel")
+        case (1, _, _):
+            hints.append("x[0] is its one channel")
+        case (3 | 4, _, last) if last not in (3, 4):
+            hints.append("x.transpose(1, 2, 0) has its channels last")
+    if "float" in str(value.dtype):
+        hints.append("(255 * x).astype('uint8') has the bytes of values from 0 to 1")
+    hint = f": of an array x of numpy, {', and '.join(hints)}" if hints else ""
+    return f"an array of {value.dtype}, {shape}{place}{hint}"

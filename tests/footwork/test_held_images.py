@@ -127,7 +127,20 @@ def test_threads_that_are_given_the_same_open_image_do_not_read_it_at_once() -> 
         (np.zeros((8, 8, 3)), TypeError, r"Got an array of float64, \(8, 8, 3\)"),
         (torch.zeros((3, 8, 8), dtype=torch.uint8), TypeError, r"Got an array of .*uint8, \(3, 8"),
         ([np.zeros((3, 8, 8), np.uint8)], TypeError, r"got an array of uint8, \(3, 8, 8\) at 0"),
-        ([StringIO("text")], TypeError, "a file opened in binary mode, .* got StringIO at 0"),
+        ([StringIO("text")], TypeError, r"got StringIO at 0 of `images`, open as a text: open\("),
+        (StringIO("a.png\nb.png"), TypeError, r"Got StringIO, open as a text: open\(path, 'rb'\)"),
+        (np.zeros((9, 8), np.uint16), TypeError, r"Got an array of uint16, \(9, 8\)\."),
+        (np.zeros((9, 8, 1), np.uint8), TypeError, r", \(9, 8, 1\): .* x\[:, :, 0\] is its one ch"),
+        (
+            torch.zeros((1, 9, 8)),
+            TypeError,
+            r" x\[0\] is .*, and \(255 \* x\)\.astype\('uint8'\) has",
+        ),
+        (
+            np.zeros((3, 9, 8)),
+            TypeError,
+            r"x\.transpose\(1, 2, 0\) has its channels last, and \(255",
+        ),
         ({"label": 3}, TypeError, "Got dict"),
         (pandas.DataFrame({"image": ["a"]}), TypeError, "be one column, .* got DataFrame"),
         (["a.png", "https://example.org/a.png"], ImageError, "nothing is fetched: save the image"),
@@ -138,6 +151,11 @@ def test_what_is_no_image_is_told_with_its_place_and_what_is_one(
 ) -> None:
     with pytest.raises(error, match=said):
         held_images(images)
+
+
+def test_a_photo_that_is_open_as_a_text_is_not_read(photo: Path) -> None:
+    with photo.open() as opened, pytest.raises(TypeError, match=r"TextIOWrapper, open as a text"):
+        held_images(opened)
 
 
 def test_bytes_that_end_as_no_image_are_told_by_their_place(clip: DualEncoder, photo: Path) -> None:
