@@ -14,7 +14,7 @@ from typing import Any
 from footwork.errors import ConfigError, DataError
 from footwork.files.faults import shortened
 from footwork.finetuning.data import SPLIT_NAMES
-from footwork.tables.held import data_name, held_rows, is_held, saved_data
+from footwork.tables.held import data_name, held_rows, hint_of_columns, is_held, saved_data
 from footwork.tables.layout import Expected, TableFormat
 from footwork.tables.reader import TABLE_ENDINGS, RowStream, Table, gathered, read_table
 from footwork.tables.source import TextSource, line_fault
@@ -332,6 +332,7 @@ def split_keys(loaded: Mapping[str, Any], data: str) -> dict[str, str]:
             f"{data} has none of the splits train, validation, test; it has "
             f"{shortened(map(repr, loaded))}. Write those that you want as files of these names "
             "into a folder (to_parquet of `datasets`), and name the folder."
+            f"{hint_of_columns(loaded)}"
         )
     return keys
 

@@ -33,11 +33,11 @@ from footwork.images.finding import (
     natural_key,
     why_missing,
 )
-from footwork.images.held import held_image, write_image
+from footwork.images.held import held_image, kind_of, write_image
 from footwork.prompts.templates import spoken
 from footwork.tables.cells import list_of, text_of
 from footwork.tables.columns import find_column, normalise_name
-from footwork.tables.held import data_name, held_rows, is_held, saved_data
+from footwork.tables.held import data_name, held_rows, hint_of_columns, is_held, saved_data
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from footwork.tables.layout import Expected, TableFormat
 
@@ -175,7 +175,7 @@ def split_sources(
     if not found.keys() & set(needed):
         raise DataError(
             f"{data_name(source)} has no split {' or '.join(needed)}; it has "
-            f"{shortened(map(repr, named))}."
+            f"{shortened(map(repr, named))}.{hint_of_columns(named)}"
         )
     unread = [repr(key) for key, split in splits.items() if split is None]
     said = f"Not read of {data_name(source)}, being no train, validation or test: "
@@ -305,7 +305,8 @@ def read_image_table(source: Any, files: Path | None = None) -> tuple[Table, Pat
 
     if isinstance(source, Mapping):
         splits = shortened(map(repr, source))
-        raise DataError(f"{data_name(source)} has splits ({splits}). Name one.")
+        hint = hint_of_columns(source)
+        raise DataError(f"{data_name(source)} has splits ({splits}). Name one.{hint}")
     if is_held(source):
         return gathered(held_rows(source, skip_bad_rows=True), filed), Path()
     path, read = Path(source), TableFormat(skip_bad_rows=True)
@@ -377,8 +378,11 @@ def _name_images(cells: Sequence[Any]) -> bool:
 def _image_fault(image: Any) -> str | None:
     if isinstance(image, ImageError):
         return image.reason
-    named = isinstance(image, Path) or (isinstance(image, str) and image.strip())
-    return None if named else "it names no image file"
+    if isinstance(image, Path) or (isinstance(image, str) and image.strip()):
+        return None
+    if image is None or isinstance(image, (str, int, float)):
+        return "it names no image file"
+    return f"it holds no image but {kind_of(image)}"
 
 
 def _cell_fault(image: Any, label: Any) -> str | None:

@@ -211,6 +211,10 @@ def readable(
     }
     lost = tuple(SkippedImage(path_text(path), reason) for path, reason in faults.items())
     lost = told_by_rows(lost, files)
+    for name, part in data.splits.items():
+        if not len(splits[name]):
+            first = lost[list(faults).index(part.inputs[0])]
+            raise DataError(f"No image of the {name} split is left. {first}")
     kept = replace(data, splits=splits, skipped=(*data.skipped, *lost))
     require_usable(kept)
     return kept

@@ -85,6 +85,7 @@ class ImageAnswers(Rows[Answer]):
     ) -> None:
         super().__init__(answers)
         self.labels, self._images = labels, images[: self.SHOWN]
+        self.columns = flat_row(label_row(LabelledImage(None, None)), labels)
 
     def __repr__(self) -> str:
         given = Counter(answer.label or NO_LABEL for answer in self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
@@ -47,6 +47,10 @@ class Prediction(Documented):
 
 class Predictions(Rows[Prediction]):
     """Answers, in the order of the texts; as a frame they have the columns of the command's CSV."""
+
+    def __init__(self, answers: Iterable[Prediction] = (), labels: Iterable[str] = ()) -> None:
+        super().__init__(answers)
+        self.columns = self.cells(Prediction("", "", None, dict.fromkeys(labels, 0.0), False))
 
     def cells(self, row: Prediction) -> dict[str, Any]:
         """Of an answer, as in that CSV."""

@@ -6,7 +6,7 @@ None of these libraries is imported for it: what is held is known by the module 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,8 @@ class Rows(list[Row]):
     """Rows as a list, and as a frame where that is wanted; a notebook shows the first of them."""
 
     SHOWN = 20
+    columns: Iterable[str] = ()
+    """Of the frame of no rows."""
 
     def cells(self, row: Row) -> dict[str, Any]:
         """Of a row, by column."""
@@ -35,7 +37,8 @@ class Rows(list[Row]):
         """A DataFrame; what a row lacks is missing there."""
         import pandas
 
-        return pandas.DataFrame([*map(self.cells, self)])
+        rows = [*map(self.cells, self)]
+        return pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=[*self.columns])
 
     def _repr_html_(self) -> str:
         import pandas
@@ -67,6 +70,19 @@ def input_names(data: Any) -> list[str]:
     """`data_name` of every split, to see that none is written over."""
     parts = data.values() if isinstance(data, Mapping) else ()
     return [name for part in parts for name in input_names(part)] or [data_name(data)]
+
+
+def hint_of_columns(data: Mapping[str, Any]) -> str:
+    """What to do with columns, as `datasets` slices them, in place of splits; else nothing."""
+
+    def is_column(part: Any) -> bool:
+        rows = isinstance(part, list | tuple) and isinstance(next(iter(part), None), Mapping)
+        is_table = hasattr(part, "columns") or hasattr(part, "column_names")
+        is_table |= rows or isinstance(part, Mapping)
+        return is_held(part) and hasattr(part, "__len__") and not is_table
+
+    told = " Columns become a table by pandas.DataFrame(data) or datasets.Dataset.from_dict(data)."
+    return told if all(map(is_column, data.values())) else ""
 
 
 def with_splits(data: Any, validation: Any = None, test: Any = None) -> Any:

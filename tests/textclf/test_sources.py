@@ -243,8 +243,14 @@ def test_of_several_splits_the_test_is_answered(form: Any, tmp_path: Path) -> No
 
 
 def test_a_mapping_without_splits_says_what_they_are_called() -> None:
-    with pytest.raises(ConfigError, match=r"dict of splits has none of the splits train, .*'text'"):
+    with pytest.raises(
+        ConfigError, match=r"dict of splits has none of the splits train, .*'text'"
+    ) as raised:
         load_data({"text": ["a"]})
+    assert "Columns become a table by pandas.DataFrame(data) or" in str(raised.value)
+    with pytest.raises(ConfigError, match="it has 'rest'") as raised:
+        load_data({"rest": [{"text": "a"}]})
+    assert "Columns" not in str(raised.value)
 
 
 def tweets(path: Path, **changed: str) -> str:
