@@ -5,12 +5,19 @@ from __future__ import annotations
 from pickle import PicklingError
 from typing import Any
 
+from footwork.files.faults import shortened
+
 
 class Reloaded:
     """A classifier with a `load`; what was changed after it is not pickled."""
 
     origin: tuple[Any, ...] | None = None
     """Arguments of its `load`; None where it was made otherwise."""
+
+    def __repr__(self) -> str:
+        loaded = f" {self.origin[0]}" if self.origin else ""
+        labels = shortened(getattr(self, "labels", ())) or "regression"
+        return f"<{type(self).__name__}{loaded}: {labels}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         kind = type(self)

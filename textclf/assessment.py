@@ -7,10 +7,9 @@ from dataclasses import replace
 from functools import partial
 from itertools import compress, repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from footwork.arrays import AnyArray, FloatArray
-from footwork.errors import ConfigError
 from footwork.evaluation.assessment import Assessment
 from footwork.evaluation.decision import DecisionRule, Predictions
 from footwork.evaluation.result import evaluate_logits
@@ -19,7 +18,13 @@ from footwork.files.outputs import require_json
 from footwork.tables.columns import find_name, label_names, possible_names
 from footwork.tables.reader import Table
 from footwork.tables.writer import require_table
-from textclf.classifier import ClassifierOptions, TextClassifier, TextRow, row_prediction
+from textclf.classifier import (
+    ClassifierOptions,
+    TextClassifier,
+    TextRow,
+    opened_classifier,
+    row_prediction,
+)
 from textclf.columns import (
     Columns,
     StatedColumns,
@@ -31,12 +36,15 @@ from textclf.config import LabelOptions
 from textclf.data import Examples, load_table, read_examples
 from textclf.predict import COLUMNS, require_text_count, write_predictions
 
+if TYPE_CHECKING:
+    from footwork.finetuning.train import TrainedRun
+
 TRUE = "true_label"
 """Column of a row's own label beside the answer."""
 
 
 def evaluate(
-    model: Path | str | TextClassifier,
+    model: TextClassifier | TrainedRun | Path | str,
     data: Any,
     options: LabelOptions = LabelOptions(),  # noqa: B008 - frozen
     answering: ClassifierOptions = ClassifierOptions(),  # noqa: B008 - frozen
@@ -48,25 +56,21 @@ def evaluate(
     The columns default to those of the training, where the table has them.
 
     Args:
-        model: A trained folder, one of the Hub, or a classifier that is loaded.
+        model: A trained folder, one of the Hub, a classifier that is loaded, or the run of one.
         data: What `train` takes; of several splits the test is judged, else the validation.
         options: How it is read.
         answering: How the classifier is loaded, where it is not.
         revision: Branch, tag or commit of the model on the Hub.
 
     Raises:
-        ConfigError: `answering` or `revision` are given with a classifier that is loaded.
+        ConfigError: `model` is no classifier of texts, or `answering` or `revision` are given with
+            one that is loaded.
         ModelError: The folder cannot be loaded.
         DataError: The table cannot be read, has another number of texts a row than the model
             takes, or has labels that the model does not know.
     """
     options = LabelOptions.given("options", options)
-    if not isinstance(model, TextClassifier):
-        classifier = TextClassifier.load(model, answering, revision=revision)
-    elif (answering, revision) == (ClassifierOptions(), None):
-        classifier = model
-    else:
-        raise ConfigError("`answering` and `revision` are for loading, and this one is loaded.")
+    classifier = opened_classifier(model, answering, revision)
     trained = StatedColumns(classifier.text_columns, classifier.label_column)
     names = (*options.column_names, *trained.text, *possible_names(trained.label))
     table = load_table(data, options.table_format, names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,6 +27,8 @@ from footwork.inference.tokens import (
     TokenSequence,
     Truncation,
     assembled,
+    held_texts,
+    require_several,
     room_for_texts,
     sequences_of,
     whole_characters,
@@ -36,6 +39,7 @@ from footwork.settings import Settings
 from textclf.data import lacks_text
 
 if TYPE_CHECKING:
+    from footwork.finetuning.train import TrainedRun
     from footwork.inference.rounding import RoundingError
     from textclf.linear import LinearModel
 
@@ -349,15 +353,17 @@ class TextClassifier(Reloaded):
         pairs and gets none, or the other way round.
         """
         found = _text_pairs(texts, pairs)
-        names = _as_list("ids", range(len(found)) if ids is None else ids, len(found))
+        names = _as_many("ids", range(len(found)) if ids is None else ids, found)
         rows = [TextRow(str(name), *pair) for name, pair in zip(names, found, strict=True)]
         answered = self._answer(rows, soon=is_watched())
         shown = watched(answered, "predicting", "texts", len(rows))
-        return Predictions(row_prediction(self.rule, row, logits) for row, logits in shown)
+        answers = (row_prediction(self.rule, row, logits) for row, logits in shown)
+        return Predictions(answers, self.labels)
 
-    def stream(self, rows: Iterable[TextRow]) -> Iterator[Prediction]:
-        """Answer rows of any number in bounded memory, in their order."""
-        for row, logits in self._answer(rows, soon=True):
+    def stream(self, rows: Iterable[TextRow | str]) -> Iterator[Prediction]:
+        """Answer rows, or texts, of any number in bounded memory, in their order."""
+        require_several(rows, "rows")
+        for row, logits in self._answer(map(_row, count(), rows), soon=True):
             yield row_prediction(self.rule, row, logits)
 
     def save(self, folder: Path | str, overwrite: bool = False) -> None:
@@ -441,28 +447,50 @@ class LinearClassifier(TextClassifier):
             yield row, self._linear.logits([row.text], pairs)[0]
 
 
+def opened_classifier(
+    model: TextClassifier | TrainedRun | Path | str,
+    options: ClassifierOptions | None = None,
+    revision: str | None = None,
+) -> TextClassifier:
+    """A classifier that is loaded, that of a run, or of a folder or a Hub id.
+
+    Raises:
+        ConfigError: It is none, or `options` or `revision` are given with one that is loaded.
+        ModelError: It cannot be loaded.
+    """
+    if isinstance(model, (str, Path)):
+        return TextClassifier.load(model, options, revision=revision)
+    model = getattr(model, "classifier", model)
+    if not isinstance(model, TextClassifier):
+        raise ConfigError(
+            "What is asked must be a classifier of texts, a run that trained one, or its folder or "
+            f"Hub id, got {type(model).__name__}. One of images has its own `predict`, and is "
+            "judged by zeroshot.evaluate."
+        )
+    if (options or ClassifierOptions(), revision) != (ClassifierOptions(), None):
+        raise ConfigError("`answering` and `revision` are for loading, and this one is loaded.")
+    return model
+
+
 def _text_pairs(texts: Iterable[str], pairs: Iterable[str] | None) -> list[TextPair]:
-    first = _texts("texts", texts)
+    first = held_texts(texts)
     if pairs is None:
         return [(text, None) for text in first]
-    return list(zip(first, _texts("pairs", pairs, len(first)), strict=True))
+    return list(zip(first, held_texts(_as_many("pairs", pairs, first), "pairs"), strict=True))
 
 
-def _texts(name: str, values: Iterable[str], length: int | None = None) -> list[str]:
-    found: list[str] = _as_list(name, values, length)
-    for index, text in enumerate(found):
-        if not isinstance(text, str):
-            kind = type(text).__name__
-            raise TypeError(f"Texts must be strings, got {kind} at {index} of `{name}`.")
-    return found
-
-
-def _as_list(name: str, values: Iterable[Any], length: int | None = None) -> list[Any]:
-    if isinstance(values, (str, bytes)):
-        raise TypeError(f"`{name}` must be a list or the like, got one text; put it into a list.")
+def _as_many(name: str, values: Iterable[Any], texts: Sequence[Any]) -> list[Any]:
+    require_several(values, name)
     found = list(values)
-    if length is not None and len(found) != length:
+    if len(found) != len(texts):
         raise DataError(
-            f"`{name}` must be as many as `texts`: expected {length}, got {len(found)}."
+            f"`{name}` must be as many as `texts`: expected {len(texts)}, got {len(found)}."
         )
     return found
+
+
+def _row(number: int, row: TextRow | str) -> TextRow:
+    if not isinstance(row, (TextRow, str)):
+        kind = type(row).__name__
+        raise TypeError(f"A row must be a text or a TextRow, got {kind} at {number}.")
+    return row if isinstance(row, TextRow) else TextRow(str(number), row)

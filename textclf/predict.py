@@ -24,6 +24,7 @@ from textclf.data import lacks_text, text_fault
 from textclf.sources import part_to_answer
 
 if TYPE_CHECKING:
+    from footwork.finetuning.train import TrainedRun
     from textclf.classifier import TextClassifier, TextRow
 
 InputFormat = Literal["auto", "lines", "csv", "tsv", "jsonl"]
@@ -35,7 +36,7 @@ FIND_OUT = TextOptions()
 
 
 def predict_rows(
-    classifier: TextClassifier,
+    classifier: TextClassifier | TrainedRun | Path | str,
     data: Any,
     options: TextOptions = FIND_OUT,
     input_format: InputFormat = "auto",
@@ -44,18 +45,23 @@ def predict_rows(
 ) -> PredictedRows:
     """Answer the rows of a table: one out for each one in, in their order.
 
-    `data` and `input_format` are as for `open_rows`, or `data` is what that gives. Rows are read a
+    The classifier is one that is loaded, or the run, the folder or the Hub id of one. `data` and
+    `input_format` are as for `open_rows`, or `data` is what that gives. Rows are read a
     bounded window ahead, so they may be of any number. Text columns that are not stated are those
     of the training, else the usual names. With `keep_columns` the row's own columns stand beside
     its answer: one of them that has the name of an answer's as `input:` and the name.
 
     Returns:
-        The answers as dictionaries; `skipped` and `notes` are complete when they are all taken.
+        The answers as dictionaries, once each; `skipped` and `notes` are complete when they are all
+        taken.
 
     Raises:
+        ConfigError: The classifier is none of texts.
         DataError: While rows are taken: no text column, no rows, a row without a text.
     """
-    options = TextOptions.given("options", options)
+    from textclf.classifier import opened_classifier
+
+    options, classifier = TextOptions.given("options", options), opened_classifier(classifier)
     if not isinstance(data, RowStream):
         names = (*options.column_names, *classifier.text_columns)
         data = open_rows(data, input_format, options.table_format, names)
@@ -135,10 +141,25 @@ class PredictedRows(Iterator[dict[str, Any]]):
         self._keep_columns = keep_columns
         self._kept: dict[str, str] = {}
         self._late: dict[str, None] = {}
+        self._all_taken = False
         self._rows: Iterator[dict[str, Any]] = (answer.to_row() for answer in self._answers())
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """What is left of them; a `DataError` where they were gone through to the end before."""
+        if self._all_taken:
+            raise DataError(
+                f"The answers to {self._stream.source} were taken already, and are not kept. Keep "
+                "them in a list, or as to_pandas(), or call predict_rows anew."
+            )
+        yield from chain(self._rows)  # which stay open: who leaves a loop may go on in the next
+        self._all_taken = True
 
     def __next__(self) -> dict[str, Any]:
         return next(self._rows)
+
+    def __repr__(self) -> str:
+        of = "all taken" if self._all_taken else "take them one by one, or as to_pandas()"
+        return f"<{type(self).__name__}: answers to {self._stream.source}, {of}>"
 
     def to_pandas(self) -> Any:
         """A DataFrame of the rows that are left, with the columns of the command's CSV."""

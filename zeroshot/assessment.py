@@ -13,7 +13,7 @@ import numpy as np
 from footwork.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 from footwork.class_names import checked_class_names, class_name
 from footwork.encoder.protocol import ImageTextEncoder, TextEncoder
-from footwork.errors import DataError
+from footwork.errors import ConfigError, DataError
 from footwork.evaluation import metrics
 from footwork.evaluation.calibration import calibrate
 from footwork.evaluation.logits import log_softmax, sigmoid
@@ -36,8 +36,9 @@ from zeroshot.rows import LabelledImage
 
 if TYPE_CHECKING:
     from footwork.evaluation.assessment import Assessment
+    from footwork.finetuning.train import TrainedRun
     from zeroshot.finetuned import FinetunedClassifier
-    from zeroshot.taught import TaughtClassifier
+    from zeroshot.taught import TaughtClassifier, TaughtRun
 
 TAUGHT = "the taught classifier"
 DEFAULTS = EvaluateOptions()
@@ -59,25 +60,35 @@ class Answers:
 
 @overload
 def evaluate(
-    model: ZeroShotClassifier | TaughtClassifier, data: Any, options: EvaluateOptions | None = None
+    model: ZeroShotClassifier | TaughtClassifier | TaughtRun,
+    data: Any,
+    options: EvaluateOptions | None = None,
 ) -> ImageEvaluation: ...
 
 
 @overload
 def evaluate(
-    model: FinetunedClassifier | Path | str, data: Any, options: EvaluateOptions | None = None
+    model: FinetunedClassifier | TrainedRun | Path | str,
+    data: Any,
+    options: EvaluateOptions | None = None,
 ) -> ImageEvaluation | Assessment: ...
 
 
 def evaluate(
-    model: ZeroShotClassifier | TaughtClassifier | FinetunedClassifier | Path | str,
+    model: ZeroShotClassifier
+    | TaughtClassifier
+    | FinetunedClassifier
+    | TaughtRun
+    | TrainedRun
+    | Path
+    | str,
     data: Any,
     options: EvaluateOptions | None = None,
 ) -> ImageEvaluation | Assessment:
     """Judge a classifier on images whose labels are known.
 
     Args:
-        model: A classifier, or what `teach` or `finetune` published: its folder or Hub id.
+        model: A classifier, or what `teach` or `finetune` made: the run, its folder or Hub id.
         data: What `finetune` takes; of several splits the test is judged, else the validation. Its
             classes are among the classifier's labels; of one by words `_` and case do not matter.
         options: What it is compared with; a classifier by words is judged by its own templates
@@ -88,19 +99,18 @@ def evaluate(
         `skipped`.
 
     Raises:
-        ConfigError: Templates or class names cannot be used.
+        ConfigError: `model` is nothing of the kind, or templates or class names cannot be used.
         DataError: No image can be read, or a class is not among the labels.
         ModelError: The folder cannot be loaded.
     """
     if options is not None:
         options = EvaluateOptions.given("options", options)
-    if isinstance(model, (str, Path)):
-        model = _loaded(model)
+    opened = _opened(model)
     splits, _ = split_sources(data)
     name = next((each for each in ("test", "validation") if each in splits), "train")
     said = (f"Of {data_name(data)} the {name} split is judged.",) if len(splits) > 1 else ()
     with TemporaryDirectory(prefix="footwork-") as files:
-        found = _judged(model, splits[name], options, Path(files))
+        found = _judged(opened, splits[name], options, Path(files))
     skipped = told_by_rows(found.skipped, files)
     return replace(found, notes=(*said, *found.notes), skipped=skipped)
 
@@ -129,12 +139,21 @@ def _judged(
     return replace(found, wrong=tuple(replace(each, path=path) for each, path in pairs))
 
 
-def _loaded(name: Path | str) -> TaughtClassifier | FinetunedClassifier:
+def _opened(model: Any) -> ZeroShotClassifier | TaughtClassifier | FinetunedClassifier:
+    """A classifier that is loaded, that of a run, or of a folder or a Hub id."""
     from footwork.models.hub import trained_folder
     from zeroshot.finetuned import FinetunedClassifier
     from zeroshot.taught import TaughtClassifier
 
-    folder = trained_folder(name, None)
+    model = getattr(model, "classifier", model)
+    if isinstance(model, (ZeroShotClassifier, TaughtClassifier, FinetunedClassifier)):
+        return model
+    if not isinstance(model, (str, Path)):
+        raise ConfigError(
+            "`model` must be a classifier of images, a run that made one, or its folder or Hub id, "
+            f"got {type(model).__name__}. Those of texts are judged by textclf.evaluate."
+        )
+    folder = trained_folder(model, None)
     is_tower = is_finetuned(read_manifest(folder, verify=False))
     return FinetunedClassifier.load(folder) if is_tower else TaughtClassifier.load(folder)
 

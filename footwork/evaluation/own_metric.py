@@ -54,8 +54,17 @@ class Metric(Documented):
         return f"{self.name}: {qualified_name(self.function)} of {self.reads}, {better} is better"
 
     def measured(self, task: str, targets: AnyArray, logits: AnyArray) -> float:
-        """Its value on rows of a `problem_type` of transformers; a `ModelError` if that is none."""
-        value = float(self.function(self._given(task, logits), targets))
+        """Its value on rows of a `problem_type` of transformers.
+
+        A `ConfigError` if that is no number, a `ModelError` if it is no finite one.
+        """
+        found = self.function(self._given(task, logits), targets)
+        try:
+            value = float(found)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"The metric {self.name} must give a number, got {found!r}."
+            ) from error
         if not np.isfinite(value):
             raise ModelError(
                 f"The metric {self.name} gave {value} for {len(targets)} rows. It must give a "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from inspect import signature
@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from footwork.accelerator import on_device
 from footwork.console import heard
+from footwork.errors import ConfigError
 from footwork.finetuning import advise as advising
 from footwork.finetuning import compare as comparing
 from footwork.finetuning import train as training
@@ -87,8 +88,9 @@ class Interface(Generic[Config]):
             Interrupted: SIGINT or SIGTERM came; `existing="resume"` goes on.
         """
         config, source = self.config.given("config", config), with_splits(data, validation, test)
+        called = _checked_callbacks(callbacks)
         with self._at_work(config, notify, verbose=verbose) as (task_of, told):
-            hooks = tuple(callbacks), told
+            hooks = called, told
             return training.train(task_of(config), source, Path(out), config, existing, hooks)
 
     def compare(  # noqa: PLR0913 - the door for callers in Python
@@ -113,8 +115,9 @@ class Interface(Generic[Config]):
         """
         config, source = self.config.given("config", config), with_splits(data, validation, test)
         wanted = ComparisonPlan(config, CompareOptions.given("options", options))
+        called = _checked_callbacks(callbacks)
         with self._at_work(config, notify, verbose=verbose) as (task_of, told):
-            hooks = tuple(callbacks), told
+            hooks = called, told
             return comparing.compare(task_of, source, Path(out), wanted, existing, hooks)
 
     def advise(
@@ -177,6 +180,24 @@ class Interface(Generic[Config]):
         """
         with self._opened() as task_of:
             return merge_adapter(task_of(self.config()), folder, out, overwrite, revision=revision)
+
+
+def _checked_callbacks(given: Any) -> tuple[Any, ...]:
+    """Callbacks of transformers, classes or instances, several or one alone.
+
+    A `ConfigError` where one is nothing of the kind.
+    """
+    called = tuple(given) if isinstance(given, Iterable) else (given,)
+    if called:
+        from transformers import TrainerCallback
+
+        for one in called:
+            if not issubclass(one if isinstance(one, type) else type(one), TrainerCallback):
+                raise ConfigError(
+                    "`callbacks` must be classes or instances of transformers' TrainerCallback, "
+                    f"got {one!r}."
+                )
+    return called
 
 
 def function_of(module: str, name: str, method: Method) -> Method:

@@ -23,6 +23,8 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 import footwork.finetuning.task as recipes
 import footwork.finetuning.train as train_module
+import textclf
+import zeroshot
 from footwork import console
 from footwork.accelerator import compute_device, on_device
 from footwork.console import Milestone
@@ -114,6 +116,11 @@ def test_the_classifier_is_the_folders(place: Place, done: TrainedRun) -> None:
     assert done.classifier is done.classifier
     assert set(done.classifier.labels) == LABELS[place.name]
     assert np.array_equal(done.classifier.logits(rows), answers(rows))
+    judge, other = textclf.evaluate, zeroshot.evaluate
+    judge, other = (judge, other) if place.name == "texts" else (other, judge)
+    assert judge(done, place.data).evaluation.metrics.keys() == done.evaluation.metrics.keys()
+    with pytest.raises(ConfigError, match=r"must be a classifier of (texts|images), a run"):
+        other(done, place.data)
 
 
 def test_a_run_is_shown_on_a_line_and_as_a_table(done: TrainedRun) -> None:
@@ -167,6 +174,12 @@ def test_callbacks_hear_of_a_training_and_may_end_it(place: Place, tmp_path: Pat
     ended = place.train(tmp_path / "out", {"callbacks": (Counting, Counting(last=3))})
     assert Counting.steps == [1, 1, 2, 2, 3, 3]
     assert ended.manifest["steps"] == 3
+    Counting.steps.clear()
+    assert place.train(tmp_path / "lone", {"callbacks": Counting(last=1)}).manifest["steps"] == 1
+    for wrong, told in ((print, "<built-in function print>"), ([Counting, int], "<class 'int'>")):
+        with pytest.raises(ConfigError, match=f"transformers' TrainerCallback, got {told}"):
+            place.train(tmp_path / "wrong", {"callbacks": wrong})
+    assert not [*tmp_path.glob("wrong*")]
 
 
 def test_what_takes_no_steps_says_that_callbacks_hear_nothing(place: Place, tmp_path: Path) -> None:
@@ -191,6 +204,9 @@ def share_wrong(probabilities: Any, targets: Any) -> float:
 
 
 WRONG = Metric("share_wrong", share_wrong, greater_is_better=False)
+
+
+WORDS = Metric("words", lambda *_: "much", greater_is_better=True)  # type: ignore[arg-type,return-value]
 
 
 def test_a_loss_of_ones_own_is_learned_by_and_named(place: Place, tmp_path: Path) -> None:
@@ -258,6 +274,7 @@ def test_a_metric_is_given_probabilities_of_each_label_and_amounts() -> None:
         ({"loss": "focal"}, "`loss` must be a function or None, got 'focal'"),
         ({"loss": focal, "label_smoothing": 0.1}, "are of the usual loss alone"),
         ({"metric": share_wrong}, "`metric` must be a Metric or None"),
+        ({"metric": WORDS}, "The metric words must give a number, got 'much'"),
         ({"metric": WRONG, "best_metric": "wrong"}, "`best_metric` must be one of .*share_wrong"),
         ({"skip": ("tests",)}, "`skip` must be a list of which each is one of baselines, proof"),
         ({"device": "gpu"}, "`device` must be cpu, cuda, cuda:1, mps or the like, got 'gpu'"),

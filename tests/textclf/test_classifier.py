@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import datasets
 import numpy as np
+import pandas
 import pytest
 
 from footwork.errors import ConfigError, DataError, ModelError
@@ -243,6 +245,26 @@ def test_a_copy_answers_the_same(folders: Folders, tmp_path: Path) -> None:
         classifier.save(tmp_path / "copy")
 
 
+@pytest.mark.parametrize("hold", [pandas.DataFrame, dict, datasets.Dataset.from_dict])
+def test_a_table_is_not_taken_for_a_list_of_its_columns(hold: Any, folders: Folders) -> None:
+    classifier, table = loaded(folders["bert"]), hold({"text": ["a", "b", "c"], "n": [1, 2, 3]})
+    ways = (classifier.predict, classifier.predict_proba, classifier.logits)
+    for ask in (*ways, lambda rows: list(classifier.stream(rows))):
+        with pytest.raises(
+            TypeError, match=r"such as data\['text'\]\. .*predict_rows\(classifier, d"
+        ):
+            ask(table)
+    assert len(classifier.predict(table["text"])) == 3
+
+
+def test_a_stream_takes_texts_as_predict_does(folders: Folders) -> None:
+    classifier = loaded(folders["bert"])
+    assert list(classifier.stream(text for text in TEXTS)) == classifier.predict(TEXTS)
+    for wrong, said in (("a", "`rows` must be a list"), (["a", 5], "got int at 1"), (5, "got int")):
+        with pytest.raises(TypeError, match=said):
+            list(classifier.stream(wrong))  # type: ignore[arg-type]
+
+
 def test_wrong_calls_are_named(folders: Folders, tmp_path: Path) -> None:
     classifier = loaded(folders["bert"])
     with pytest.raises(TypeError, match="put it into a list"):
@@ -264,6 +286,7 @@ def test_wrong_calls_are_named(folders: Folders, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds no trained classifier"):
         loaded(tmp_path)
     assert classifier.predict([]) == []
+    assert [*classifier.predict([]).to_pandas()] == [*classifier.predict(["a"]).to_pandas()]
     assert [one.id for one in classifier.predict(iter(["a", "b"]), ids=[7, 8])] == ["7", "8"]
     assert classifier.predict_proba([]).shape == (0, 2)
     assert classifier.logits([]).shape == (0, 2)
@@ -295,6 +318,7 @@ def test_a_classifier_is_pickled_by_the_folder_that_it_was_loaded_from(
         train_here(sentiment_table(tmp_path / "data.csv", 40), folder, TrainConfig(method="linear"))
     options = ClassifierOptions(precision="float32", abstain_below=0.9)
     classifier = TextClassifier.load(folder, options)
+    assert repr(classifier) == f"<{type(classifier).__name__} {folder}: negative, positive>"
     again = pickle.loads(pickle.dumps(classifier))
     assert type(again) is type(classifier)
     assert again.predict(TEXTS) == classifier.predict(TEXTS)

@@ -26,7 +26,7 @@ from footwork.tables.reader import RowStream
 from tests.models import build_classifier
 from textclf.classifier import ClassifierOptions, TextClassifier
 from textclf.config import TextOptions
-from textclf.predict import open_rows, predict_rows, write_predictions
+from textclf.predict import PredictedRows, open_rows, predict_rows, write_predictions
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +181,30 @@ def test_what_is_held_is_answered_like_a_file(classifier: TextClassifier, tmp_pa
     assert answers[0] == answers[1]
     with pytest.raises(DataError, match="list of rows, row 2: there is no text in 'text'"):
         list(predict_rows(classifier, [{"text": "a"}, {"text": None}]))
+
+
+def test_a_folder_is_asked_as_its_classifier_and_what_is_none_is_refused(
+    classifier: TextClassifier,
+) -> None:
+    rows = [{"text": "good"}, {"text": "bad film"}]
+    assert classifier.origin is not None
+    by_folder = list(predict_rows(str(classifier.origin[0]), rows))
+    assert [row["label"] for row in by_folder] == [a["label"] for a in answered(classifier, *rows)]
+    with pytest.raises(ConfigError, match=r"must be a classifier of texts, .* got list"):
+        predict_rows([classifier], rows)  # type: ignore[arg-type]
+
+
+def test_rows_are_answered_once_and_never_silently_none(classifier: TextClassifier) -> None:
+    answers = predict_rows(classifier, [{"text": text} for text in "abc"])
+    assert repr(answers) == (
+        "<PredictedRows: answers to list of rows, take them one by one, or as to_pandas()>"
+    )
+    ids = [next(answers)["id"], next(iter(answers))["id"], *(row["id"] for row in answers)]
+    assert ids == ["1", "2", "3"]
+    for again in (list, PredictedRows.to_pandas):
+        with pytest.raises(DataError, match=r"answers to list of rows were taken already.*a list"):
+            again(answers)
+    assert "all taken" in repr(answers)
 
 
 def test_a_missing_text_stops_with_its_row(classifier: TextClassifier) -> None:

@@ -68,7 +68,7 @@ def test_answers_are_a_frame_with_the_columns_of_the_command(
     assert frame["path"].tolist() == expected["path"].tolist()
     np.testing.assert_allclose(frame[f"s:{LABELS[0]}"], expected[f"s:{LABELS[0]}"], atol=1e-6)
     assert isinstance(answers, list)
-    assert by_words.predict([]).to_pandas().empty
+    assert [*by_words.predict([]).to_pandas()] == [*frame]
 
 
 def test_answers_show_their_counts_and_in_a_notebook_their_images(
@@ -108,6 +108,17 @@ def test_vectors_are_unit_rows_of_one_space(
     assert np.array_equal(images, encoder.encode_images(paths))
     assert np.array_equal(taught.encode_images(paths), images)
     assert by_words.encode([]).shape == (0, images.shape[1])
+    with pytest.raises(TypeError, match="Texts must be strings, got int at 0 of `texts`"):
+        by_words.encode([1])  # type: ignore[list-item]
+
+
+def test_files_are_labelled_by_paths_in_words_too(classifier: Any, paths: list[Path]) -> None:
+    expected = list(classifier.label_files(paths))
+    assert list(classifier.label_files(map(str, paths))) == expected
+    [alone] = classifier.label_files(str(paths[0]))
+    assert (alone.path, alone.label) == (expected[0].path, expected[0].label)
+    with pytest.raises(TypeError, match="StringIO, open as a text"):
+        classifier.predict(StringIO("a.png"))
 
 
 def test_vectors_of_a_fine_tuned_tower_are_what_its_output_layer_reads(
@@ -130,6 +141,7 @@ def test_vectors_of_a_fine_tuned_tower_are_what_its_output_layer_reads(
 def test_a_classifier_is_pickled_by_what_it_was_loaded_from(
     classifier: Any, paths: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    assert repr(classifier).endswith(f"{classifier.origin[0]}: {', '.join(LABELS)}>")
     sent = pickle.dumps(classifier)
     assert len(sent) < 2000
     monkeypatch.chdir(tmp_path)

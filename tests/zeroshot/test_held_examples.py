@@ -14,7 +14,7 @@ import pandas
 import pytest
 from PIL import Image
 
-from footwork.errors import DataError
+from footwork.errors import ConfigError, DataError
 from footwork.images.decoding import decode_image
 from tests.runs import finetune_here, run_here
 from tests.zeroshot.image_towers import LABELS, QUICK
@@ -131,6 +131,16 @@ def test_what_is_no_image_is_left_out_with_its_row_and_reason(
         "list of rows, row 32": "it names no image file",
         "list of rows, row 33": "it is truncated",
     }
+    gone = [{"photo": "gone.png", "kind": label} for label in LABELS]
+    with pytest.raises(
+        DataError, match=r"No image of the test split.*gone\.png: it does not exist"
+    ):
+        finetune_here(held, tmp_path / "other", config, test=gone)
+    arrays = [{"photo": np.zeros((8, 8, 3)), "kind": label} for label in LABELS]
+    with pytest.raises(
+        DataError, match=r"holds no image but an array of float64, .*astype\('uint8'"
+    ):
+        teach(arrays, tmp_path / "taught", "tiny")
     lost = evaluate(ZeroShotClassifier.load("tiny", LABELS), held).skipped[-1]
     assert lost.place == "row 31, column 1"
     assert done.manifest["data"]["path"] == "list of rows"
@@ -164,6 +174,11 @@ def test_splits_are_named_in_a_mapping_or_given_beside(
     assert beside.manifest["data"]["rows"] == {"train": 18, "validation": 12, "test": 30}
     with pytest.raises(DataError, match="has no split train; it has 'test'"):
         read_images({"test": rest}, config)
+    for read in (read_examples, lambda data: read_images(data, config)):
+        with pytest.raises(
+            DataError, match=r"'kind'\)?\..* Columns become a table by pandas\.DataF"
+        ):
+            read(data.with_format("numpy")[:3] | {"photo": [1, 2, 3]})
     with pytest.raises(
         DataError, match="'val' and 'dev' of Dataset of datasets are the same split"
     ):
@@ -190,7 +205,7 @@ def test_what_was_taught_by_a_data_set_is_evaluated_on_rows(examples: Path, tmp_
     first, second = (done.manifest["data"] for done in (run, expected))
     assert first["embeddings_sha256"] == second["embeddings_sha256"]
     assert first["path"] == "Dataset of datasets"
-    judged = evaluate(run.classifier, rows(examples))
+    judged = evaluate(run, rows(examples))
     assert judged.images == 30
     assert all(each.path.name == str(each.path) for each in judged.wrong)  # row 3, column 1
     top_1 = judged.reported.metrics["top_1"]
@@ -230,6 +245,8 @@ def test_a_fine_tuned_classifier_is_evaluated_on_a_frame(
     frame = pandas.DataFrame(rows(examples, Image.open))
     judged = evaluate(FinetunedClassifier.load(tmp_path / "out"), frame)
     assert judged.evaluation.rows == 30
+    with pytest.raises(ConfigError, match=r"must be a classifier of images, .* got list"):
+        evaluate([tmp_path], frame)  # type: ignore[call-overload]
     assert evaluate(str(tmp_path / "out"), examples).evaluation.metrics == judged.evaluation.metrics
 
 
