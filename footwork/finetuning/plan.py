@@ -145,9 +145,15 @@ def require_own(data: LabelledData, config: FinetuningConfig) -> None:
         found = config.loss(logits, torch.from_numpy(amounts))
         shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
         if shape != (len(targets),):
+            several = len(shape) == 2 and shape == tuple(logits.shape)
+            how = (
+                "Take their mean: .mean(1)"
+                if several
+                else "Losses of torch do with reduction='none'"
+            )
             raise ConfigError(
                 f"`loss` must give one value a row, a tensor of shape ({len(targets)},) for logits "
-                f"of {tuple(logits.shape)}, got {shape}. Losses of torch do with reduction='none'."
+                f"of {tuple(logits.shape)}, got {shape}. {how}."
             )
     if config.metric is not None:
         with suppress(ModelError):  # of logits that are all alike some have no value

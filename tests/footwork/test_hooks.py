@@ -270,7 +270,8 @@ def test_a_metric_is_given_probabilities_of_each_label_and_amounts() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"loss": torch.nn.functional.cross_entropy}, r"one value a row.*got \(\)"),
+        ({"loss": torch.nn.functional.cross_entropy}, r"a row.*got \(\)\. Losses of torch do with"),
+        ({"loss": lambda logits, _: logits}, r"got \(\d+, \d\)\. Take their mean: \.mean\(1\)"),
         ({"loss": "focal"}, "`loss` must be a function or None, got 'focal'"),
         ({"loss": focal, "label_smoothing": 0.1}, "are of the usual loss alone"),
         ({"metric": share_wrong}, "`metric` must be a Metric or None"),
