@@ -41,6 +41,7 @@ from footwork.tables.held import is_held
 
 SAMPLE, FRESH_SAMPLE = 2000, 1000
 """Training rows that the encoder is asked about, and of those the ones that random weights are."""
+_COUNTED = 32  # rows, by which a new model's batch norms are set
 FOLDS = 5
 PARTS = (1 / 8, 1 / 4, 1 / 2, 1.0)
 """Of the rows to learn from: the points of the learning curve."""
@@ -164,6 +165,7 @@ def _measured(
     few = chosen[:: -(-len(chosen) // FRESH_SAMPLE)]
     notify(f"asking the same encoder with random weights about {len(few):,}")
     fresh = SCRATCH.adapt(learner.model, learner.config, "", None).to(compute_device())
+    _count_batch(fresh, rows, few)
     of_few = data.splits["train"].targets[few]
     logits = _left_out(of_few, data.task, _head_on(learner, rows, fresh, few), 1.0)
     found["random"] = judge(of_few, logits)
@@ -174,6 +176,22 @@ def _measured(
         if (value := each.metrics[metric])
     ]
     return scores, tuple(curve), metric
+
+
+def _count_batch(model: Any, rows: EncodedRows, chosen: Sequence[int]) -> None:
+    """Give the batch norms of a new model the mean and variance of some training rows.
+
+    Without any it says next to nothing of an image, however good its architecture is.
+    """
+    norms = [each for each in model.modules() if getattr(each, "running_mean", None) is not None]
+    model.eval()
+    for norm in norms:
+        norm.momentum = None  # the mean over all that it sees, whatever the architecture asks for
+        norm.train()
+    if norms:
+        inputs = rows.inputs("train", chosen[:_COUNTED])
+        with torch.no_grad():
+            model(**{name: each.to(model.device) for name, each in inputs.items()})
 
 
 def _head_on(learner: Learner, rows: EncodedRows, model: Any, chosen: Sequence[int]) -> Answer:

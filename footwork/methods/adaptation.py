@@ -220,6 +220,10 @@ class Scratch(Adaptation):
     ) -> Any:
         """Another model of the same configuration; its batch norms count what they see."""
         fresh = type(model)(model.config)
+        for module in fresh.modules():
+            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+                # transformers begins those of EfficientNet near 0: nothing came through 49 of them.
+                module.reset_parameters()
         accelerate_attention(fresh)
         return fresh
 

@@ -17,6 +17,7 @@ from footwork.inference.tokens import TokenizedTexts
 from footwork.methods.adaptation import (
     GRADUAL,
     HEAD,
+    SCRATCH,
     adaptation_of,
     encoder_of,
     head_names,
@@ -163,6 +164,19 @@ def test_prompts_have_no_weights_to_merge() -> None:
     prompts = PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=2)
     model = get_peft_model(build_toy_model("bert"), prompts)
     assert LORA.merged(model) is model
+
+
+@pytest.mark.parametrize("family", ["resnet", "efficientnet"])
+def test_from_scratch_images_are_told_apart_and_norms_count_batches(
+    family: str, tmp_path: Path
+) -> None:
+    model, _ = load_image_classifier(str(build_tower(tmp_path / "base", family)), labels=["a", "b"])
+    fresh = SCRATCH.adapt(model, AdaptationConfig(), "", None)
+    pixels = torch.randn(8, 3, 32, 32)
+    logits = fresh.train()(pixel_values=pixels).logits
+    assert logits.std(dim=0).min() > 1e-3  # of EfficientNet as transformers begins it 1e-38
+    norms = [each for each in fresh.modules() if isinstance(each, torch.nn.BatchNorm2d)]
+    assert all(norm.running_mean.abs().sum() > 0 for norm in norms)
 
 
 # What holds of every method, on every kind of encoder
