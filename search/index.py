@@ -138,7 +138,8 @@ class ImageIndex:
             index.query(vector=index.vectors(liked).mean(axis=0))
 
         Args:
-            words: What they show; `+`, `-` and weights as on the command line.
+            words: What they show; ` + ` adds a term, ` - ` takes one away, `0.5:` before one is its
+                weight.
             like: Images that they are like, one or many: paths, bytes, files, images of PIL, arrays
                 of uint8 (H, W, 3). A path may have its weight before it.
             options: How many, and which.

@@ -361,7 +361,7 @@ class TextClassifier(Reloaded):
         return Predictions(answers, self.labels)
 
     def stream(self, rows: Iterable[TextRow | str]) -> Iterator[Prediction]:
-        """Answer rows, or texts, of any number in bounded memory, in their order."""
+        """Answer texts, or rows of `id`, `text` and `pair`, of any number in bounded memory."""
         require_several(rows, "rows")
         for row, logits in self._answer(map(_row, count(), rows), soon=True):
             yield row_prediction(self.rule, row, logits)

@@ -45,11 +45,17 @@ def predict_rows(
 ) -> PredictedRows:
     """Answer the rows of a table: one out for each one in, in their order.
 
-    The classifier is one that is loaded, or the run, the folder or the Hub id of one. `data` and
-    `input_format` are as for `open_rows`, or `data` is what that gives. Rows are read a
-    bounded window ahead, so they may be of any number. Text columns that are not stated are those
-    of the training, else the usual names. With `keep_columns` the row's own columns stand beside
-    its answer: one of them that has the name of an answer's as `input:` and the name.
+    Rows are read a bounded window ahead, so they may be of any number.
+
+    Args:
+        classifier: One that is loaded, or the run, the folder or the Hub id of one.
+        data: A file, `-` for standard input, a folder or the id of a data set on the Hub (of
+            several splits the test); a list of rows, a frame of pandas or polars, a `Dataset`; or
+            what `open_rows` of this module gives.
+        options: Which columns are read; texts stand in those of the training, else of usual names.
+        input_format: `lines` takes each line of a file as one text, whatever it holds.
+        keep_columns: Put the row's own columns beside its answer: one of them that has the name of
+            an answer's as `input:` and the name.
 
     Returns:
         The answers as dictionaries, once each; `skipped` and `notes` are complete when they are all

@@ -79,8 +79,9 @@ class VectorLabeller(ABC, Reloaded, Generic[Answer]):
     def predict(self, images: ImagesLike) -> ImageAnswers[Answer]:
         """Label images, in their order; one alone is answered by a list of one.
 
-        They are what `footwork.images.held.held_images` takes; an `ImageError` where one cannot be
-        read.
+        Each is a path, the bytes of a file, a file opened in binary mode, an image of PIL, or an
+        array of uint8, (H, W, 3), (H, W, 4) or (H, W); together they are a list or a column. An
+        `ImageError` where one cannot be read.
         """
         sources = held_images(images)
         embeddings = self.encoder.encode_images(sources)
