@@ -72,7 +72,7 @@ class ImageIndex:
 
         `index` is its folder, or a folder of photos that was indexed; None takes the only one.
         """
-        return cls.connect(StoreOptions(index=None if index is None else Path(index).absolute()))
+        return cls.connect(StoreOptions(index=_folder(index)))
 
     @classmethod
     def connect(cls, options: StoreOptions) -> ImageIndex:
@@ -98,8 +98,7 @@ class ImageIndex:
         from search.update.indexing import Indexer
 
         named = _listed(roots)
-        folder = None if index is None else Path(index).absolute()
-        place = find_index(folder, tuple(map(absolute_path, named)))
+        place = find_index(_folder(index), tuple(map(absolute_path, named)))
         Indexer(place, ModelOptions(model_id=model_id)).index(named)
         return cls(place)
 
@@ -344,6 +343,11 @@ class ImageIndex:
 
 def _listed(paths: Paths) -> list[str | Path]:
     return [paths] if isinstance(paths, str | Path) else list(paths)
+
+
+def _folder(index: str | Path | None) -> Path | None:
+    require_kind("index", index, str | Path | None)
+    return None if index is None else Path(index).absolute()
 
 
 def _unit_rows(vector: ArrayLike, width: int) -> FloatArray:

@@ -128,6 +128,7 @@ def test_a_vector_goes_with_other_terms_and_other_queries(index: ImageIndex) -> 
         (lambda it: it.query(None), ConfigError, "got None.*`like`, and `answer` takes several"),
         (lambda it: it.query(5), ConfigError, "must be a text, got 5"),
         (lambda it: it.query(like=io.StringIO("a.png")), TypeError, "StringIO, open as a text"),
+        (lambda it: it.build("photos", ["ix"]), ConfigError, r"`index` must be .*, got \['ix'\]"),
         (lambda it: it.answer("dog"), TypeError, "`queries` must be a list or the like, got one t"),
         (lambda it: it.answer(["a", 5]), ConfigError, r"`queries\[1\]` must be a Query or a text"),
         (lambda it: it.encode([1]), TypeError, "Texts must be strings, got int at 0 of `texts`"),
