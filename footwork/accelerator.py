@@ -14,19 +14,21 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, get_int_from_env, parse_flag_from_env
 from torch import nn
 
+from footwork.arrays import FloatArray
 from footwork.errors import ConfigError, require_one_of
 from footwork.options import PRECISIONS, Precision
 
@@ -147,6 +149,14 @@ def gather_shares(share: Any) -> list[Any]:
     return gathered
 
 
+def shared_over_processes(
+    answer: Callable[[Sequence[int]], FloatArray], rows: Sequence[int]
+) -> FloatArray:
+    """What `answer` gives of some rows, (R, …), each process asking it for a share of them."""
+    own = answer(rows[process_share(len(rows))])
+    return np.concatenate([share for share in gather_shares(own) if len(share)])
+
+
 def share_from_main(value: Any) -> Any:
     """What the main process has, on every process; all of them must call it."""
     if _state().num_processes == 1:
@@ -239,6 +249,12 @@ def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
     require_one_of("mixed_precision", requested, PRECISIONS)
     bf16 = requested == "bf16" or (requested == "auto" and has_bf16(device))
     return torch.bfloat16 if bf16 else torch.float32
+
+
+def autocast_to(precision: str, device: torch.device) -> torch.autocast:
+    """Within it matrix products are of that precision."""
+    bf16 = resolve_precision(precision, device) is torch.bfloat16
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:

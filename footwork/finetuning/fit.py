@@ -31,7 +31,7 @@ from footwork.training.job import TrainingJob
 from footwork.training.loop import run_training
 from footwork.training.memory import frozen_weights_in
 from footwork.training.run import TrainingOutcome, newest_checkpoint
-from footwork.training.trunk import frozen_trunk
+from footwork.training.trunk import JudgingRows, frozen_trunk
 
 
 def fit(
@@ -71,7 +71,11 @@ def _trained(
         return model.to(device), TrainingOutcome([], iterations, None, notes)
     config.require_settled()
 
-    judged = partial(judge, learner, data.splits["validation"].targets)
+    judging = JudgingRows(
+        batch=partial(rows.inputs, "validation"),
+        lengths=rows.lengths("validation"),
+        metrics=partial(judge, learner, data.splits["validation"].targets),
+    )
     trained, adapting = adaptation_to(learner, rows, model)
     method.adaptation.begin(model, config.steps_over(len(trained.lengths("train"))))
     with (
@@ -92,7 +96,7 @@ def _trained(
             notify=notify,
             callbacks=learner.callbacks,
             judged_rows=judged_rows(data, config.best_metric),
-            measure=lambda model: judged(logits_of(rows, model, "validation", precision)),
+            measure=lambda model: judging.metrics(logits_of(rows, model, "validation", precision)),
             pad=rows.pad,
             resting=partial(method.adaptation.resting, model),
             penalty=partial(method.adaptation.penalty, model),
@@ -103,7 +107,10 @@ def _trained(
         moves = rows.varies or config.activation_checkpointing or config.tokens_before
         with (
             adapting(job) as job,
-            nullcontext((job, None)) if moves else frozen_trunk(job, run, precision) as (job, said),
+            nullcontext((job, None)) if moves else frozen_trunk(job, judging, run, precision) as (
+                job,
+                said,
+            ),
         ):
             outcome = run_training(job, config, run, resume)
     method.adaptation.end(model)

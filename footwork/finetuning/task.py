@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,13 +20,13 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from footwork.accelerator import gather_shares, process_share, resolve_precision
+from footwork.accelerator import shared_over_processes
 from footwork.arrays import FloatArray
 from footwork.console import Notify as Notify
 from footwork.evaluation.result import Evaluation
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.data import LabelledData
-from footwork.inference.halving import ElasticBatch
+from footwork.inference.halving import run_in_batches
 from footwork.methods.adaptation import encoder_of
 from footwork.methods.head import LinearSolution
 from footwork.methods.rates import Recipe, recipe_for
@@ -149,22 +150,8 @@ class EncodedRows(ABC):
 
     def logits(self, model: Any, split: str, rows: Sequence[int], precision: str) -> FloatArray:
         """What a model says of some rows on this process, (R, C)."""
-        device = next(model.parameters()).device
-        bf16 = resolve_precision(precision, device) is torch.bfloat16
-        batch = ElasticBatch(16 if device.type == "cpu" else 64, self.noun)
-
-        def forward(part: Sequence[int]) -> FloatArray:
-            inputs = {name: each.to(device) for name, each in self.inputs(split, part).items()}
-            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                return model(**inputs).logits.float().cpu().numpy()
-
-        model.eval()
-        answers, start = [], 0
-        while start < len(rows):
-            part = rows[start : start + batch.size]
-            answers.append(batch.run(forward, part))
-            start += len(part)
-        return np.concatenate(answers) if answers else np.zeros((0, 1), np.float32)
+        batch = partial(self.inputs, split)
+        return run_in_batches(model, batch, self.lengths(split), precision, rows, self.noun)
 
     def baselines(self, split: str, notify: Notify) -> dict[str, Evaluation]:
         """What must be beaten on a split, by the names of `Task.rivals` and others."""
@@ -295,5 +282,4 @@ def logits_of(
 ) -> FloatArray:
     """Logits of a split, or of the rows chosen, (N, C); each process does a share of it."""
     chosen = range(len(rows.data.splits[split])) if chosen is None else chosen
-    own = rows.logits(model, split, chosen[process_share(len(chosen))], precision)
-    return np.concatenate([share for share in gather_shares(own) if len(share)])
+    return shared_over_processes(lambda own: rows.logits(model, split, own, precision), chosen)

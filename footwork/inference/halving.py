@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from footwork.accelerator import free_cached_memory, is_out_of_memory
+from footwork.accelerator import autocast_to, free_cached_memory, is_out_of_memory
 from footwork.arrays import FloatArray
 from footwork.errors import ModelError
 
@@ -68,6 +68,36 @@ def run_in_parts(
     shrink(rows[:half])
     parts = (rows[:half], rows[half:])
     return np.concatenate([run_in_parts(forward, part, shrink, refusal) for part in parts])
+
+
+def run_in_batches(
+    model: Any,
+    batch: Callable[[Sequence[int]], dict[str, torch.Tensor]],
+    lengths: Sequence[int],
+    precision: str,
+    rows: Sequence[int],
+    kind: str = "row",
+) -> FloatArray:
+    """Logits of some rows, (R, C), on this process, by batches of like length.
+
+    `batch` gives what the model takes of rows, `lengths` their tokens; `kind` as of `ElasticBatch`.
+    """
+    device = next(model.parameters()).device
+    elastic = ElasticBatch(16 if device.type == "cpu" else 64, kind)
+
+    def forward(part: Sequence[int]) -> FloatArray:
+        inputs = {name: each.to(device) for name, each in batch(part).items()}
+        with torch.inference_mode(), autocast_to(precision, device):
+            return model(**inputs).logits.float().cpu().numpy()
+
+    model.eval()
+    order = sorted(range(len(rows)), key=lambda place: -lengths[rows[place]])
+    answers, done = [], 0
+    while done < len(rows):
+        part = order[done : done + elastic.size]
+        answers.append(elastic.run(forward, [rows[place] for place in part]))
+        done += len(part)
+    return np.concatenate(answers)[np.argsort(order)] if answers else np.zeros((0, 1), np.float32)
 
 
 def shares(items: Iterable[Item], workers: int, size: Callable[[], int]) -> Iterator[list[Item]]:

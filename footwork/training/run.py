@@ -65,7 +65,7 @@ RUNS = "runs"
 """Folder of a comparison's records and of the run that it is at."""
 _OWN_FILES = (
     *(SETTINGS, OUTCOME, "checkpoint-*", ".*"),
-    *("pictures*", "features*", "head.json", "trunk.f32", RUNS, "again-*"),
+    *("pictures*", "features*", "head.json", "trunk*.f32", RUNS, "again-*"),
 )
 """What lies in the folder of a run."""
 GO_ON = "Run the same command with --resume, in place of --overwrite, to go on from there."

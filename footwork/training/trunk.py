@@ -1,6 +1,7 @@
 """The frozen trunk of a model: layers below the lowest that trains, run once a row and remembered.
 
 What they say of a row is the same in every epoch, but for dropout, which they therefore do without.
+Rows that judge the model on the way are remembered as well.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from footwork.accelerator import is_main_process, resolve_precision, wait_for_everyone
+from footwork.accelerator import (
+    autocast_to,
+    is_main_process,
+    shared_over_processes,
+    wait_for_everyone,
+)
+from footwork.arrays import FloatArray
 from footwork.files.faults import counted
+from footwork.inference.halving import run_in_batches
 from footwork.training.job import TrainingJob
 
 _STATES = "trunk_states"
@@ -28,34 +37,53 @@ _ROWS = 32  # at a time, in the one pass
 _SHARE = 0.5  # of the free disk that the file may take
 
 
+Batch = Callable[[Sequence[int]], dict[str, torch.Tensor]]
+"""Rows to what the model takes of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgingRows:
+    """Rows that a training is judged on as it goes."""
+
+    batch: Batch
+    lengths: Sequence[int]
+    """As of `TrainingJob`."""
+    metrics: Callable[[FloatArray], dict[str, float]]
+    """Of the logits of all, (V, C)."""
+
+
 @contextmanager
 def frozen_trunk(
-    job: TrainingJob, run: Path, precision: str
+    job: TrainingJob, judging: JudgingRows, run: Path, precision: str
 ) -> Iterator[tuple[TrainingJob, str | None]]:
-    """Within the block the layers below the lowest that trains answer from a file in `run`.
+    """Within the block the layers below the lowest that trains answer from files in `run`.
 
     The rows of the job are the same in every epoch; `precision`, settled, is that it trains in.
-    Yields the job with batches that bring along what the trunk says of their rows, and a sentence
-    on it; the job itself, and None, where no layer is frozen below all that trains.
+    Yields the job with batches that bring along what the trunk says of their rows, judged on rows
+    that do so too, and a sentence on it; the job itself, and None, where no layer is frozen below
+    all that trains.
     """
     stack, depth = trunk_of(job.model)
     if not depth:
         yield job, None
         return
-    path = run / "trunk.f32"
     try:
         with _Trunk(job.model, stack, depth).in_place() as trunk:
-            states = _states_of(job, trunk, path, precision)
-            if states is None:
+            remembered = partial(_remembered, job, trunk, precision)
+            of_job = remembered(run / "trunk.f32", lambda rows: job.batch(rows, 0), job.lengths)
+            judged = run / "trunk-judging.f32", judging.batch, judging.lengths
+            of_judging = of_job and remembered(*judged)
+            if of_job is None or of_judging is None:
                 yield job, "The frozen layers run in every epoch: the disk has no room for more."
                 return
             layers = counted(depth, "layer")
             said = f"The lowest {layers} of {len(stack)}, frozen, ran once, without dropout."
-            yield _with_states(job, states), said
+            yield _with_states(job, of_job, judging, of_judging, precision), said
     finally:
         wait_for_everyone()
         if is_main_process():
-            path.unlink(missing_ok=True)
+            for path in run.glob("trunk*.f32"):
+                path.unlink()
 
 
 def trunk_of(model: nn.Module) -> tuple[nn.ModuleList, int]:
@@ -163,23 +191,31 @@ class _States:
         return torch.from_numpy(states)
 
 
-def _states_of(job: TrainingJob, trunk: _Trunk, path: Path, precision: str) -> _States | None:
-    """Run the trunk over all rows, once; None where its answers would take too much of the disk."""
+def _remembered(
+    job: TrainingJob,
+    trunk: _Trunk,
+    precision: str,
+    path: Path,
+    batch: Batch,
+    lengths: Sequence[int],
+) -> _States | None:
+    """Run the trunk over some rows, once; None where its answers would take too much of the disk.
+
+    `batch` and `lengths` are theirs.
+    """
     device = next(job.model.parameters()).device
-    bf16 = resolve_precision(precision, device) is torch.bfloat16
 
     @torch.inference_mode()
     def said(rows: Sequence[int]) -> Any:
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            job.model(**{name: each.to(device) for name, each in job.batch(rows, 0).items()})
+        with autocast_to(precision, device):
+            job.model(**{name: each.to(device) for name, each in batch(rows).items()})
         return trunk.heard.float().cpu().numpy()
 
     job.model.eval()
-    lengths = np.asarray(job.lengths)
-    order = np.argsort(-lengths, kind="stable").tolist()
+    order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
     width = said(order[:1]).shape[1:]
     # Of a row of tokens the first number is how many it has.
-    shapes = [(length, *width[1:]) if job.pad else width for length in lengths.tolist()]
+    shapes = [(length, *width[1:]) if job.pad else width for length in lengths]
     size = 4 * sum(map(math.prod, shapes))
     if size > _SHARE * shutil.disk_usage(path.parent).free:
         return None
@@ -195,12 +231,14 @@ def _states_of(job: TrainingJob, trunk: _Trunk, path: Path, precision: str) -> _
     return _States(path, shapes)
 
 
-def _with_states(job: TrainingJob, states: _States) -> TrainingJob:
-    """The job, with what the trunk says of its rows in every batch."""
+def _with_states(
+    job: TrainingJob, of_job: _States, judging: JudgingRows, of_judging: _States, precision: str
+) -> TrainingJob:
+    """The job, with what the trunk says of its rows in every batch, and of those that judge it."""
     pad = job.pad
 
     def batch(rows: Sequence[int], epoch: int) -> dict[str, torch.Tensor]:
-        return {**job.batch(rows, epoch), _STATES: states.of(rows)}
+        return {**job.batch(rows, epoch), _STATES: of_job.of(rows)}
 
     def widened(inputs: dict[str, torch.Tensor], longest: int) -> dict[str, torch.Tensor]:
         own = inputs[_STATES]
@@ -208,4 +246,11 @@ def _with_states(job: TrainingJob, states: _States) -> TrainingJob:
         others = {name: each for name, each in inputs.items() if name != _STATES}
         return {**(pad(others, longest) if pad else others), _STATES: wide}
 
-    return replace(job, batch=batch, pad=pad and widened)
+    def judged(rows: Sequence[int]) -> dict[str, torch.Tensor]:
+        return {**judging.batch(rows), _STATES: of_judging.of(rows)}
+
+    def measure(model: nn.Module) -> dict[str, float]:
+        answer = partial(run_in_batches, model, judged, judging.lengths, precision)
+        return judging.metrics(shared_over_processes(answer, range(len(judging.lengths))))
+
+    return replace(job, batch=batch, pad=pad and widened, measure=measure)

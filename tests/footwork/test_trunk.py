@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import namedtuple
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+from footwork.inference.halving import run_in_batches
 from footwork.options import LoopConfig
 from footwork.training import trunk as trunk_module
+from footwork.training.job import TrainingJob
 from footwork.training.loop import run_training
-from footwork.training.trunk import frozen_trunk, trunk_of
+from footwork.training.trunk import JudgingRows, frozen_trunk, trunk_of
 from tests.dual_encoders import SIDE
 from tests.toy_training import ROWS, build_toy_model, toy_job
 from tests.zeroshot.image_towers import build_tower
@@ -35,30 +38,56 @@ def upper_half(family: str) -> Any:
     return model
 
 
-def trained(family: str, run: Path, *, remembered: bool) -> tuple[Any, int, str | None]:
-    """The model, how often its frozen layer ran, and what was said."""
+def judging_of(job: TrainingJob) -> JudgingRows:
+    """The job's own rows, from the first on but three."""
+
+    def metrics(logits: Any) -> dict[str, float]:
+        found, targets = torch.from_numpy(logits), job.targets[: ROWS - 3]
+        loss = nn.functional.cross_entropy(found, targets)
+        return {
+            "loss": float(loss),
+            "accuracy": float((found.argmax(-1) == targets).float().mean()),
+        }
+
+    return JudgingRows(lambda rows: job.batch(rows, 0), job.lengths[: ROWS - 3], metrics)
+
+
+def trained(
+    family: str, run: Path, *, remembered: bool
+) -> tuple[Any, int, str | None, list[float]]:
+    """The model, how often its frozen layer ran, what was said, and the losses it was judged by."""
     model = upper_half(family)
     job, calls = toy_job(model, family), [0]
     config = LoopConfig(**SETTINGS, mixed_precision="float32")
-    # What measures runs the whole model, and is not counted.
-    job = replace(job, measure=lambda _: {"loss": 1.0, "accuracy": 0.5})
+    judging = judging_of(job)
+    run_all = partial(run_in_batches, batch=judging.batch, lengths=judging.lengths)
+    every = range(ROWS - 3)
+    job = replace(
+        job,
+        measure=lambda model: judging.metrics(run_all(model, precision="float32", rows=every)),
+    )
     trunk_of(model)[0][0].attention.register_forward_hook(
         lambda *_: calls.__setitem__(0, calls[0] + 1)
     )
     run.mkdir()
-    kept = frozen_trunk(job, run, "float32") if remembered else nullcontext((job, None))
+    kept = frozen_trunk(job, judging, run, "float32") if remembered else nullcontext((job, None))
     with kept as (job, said):
-        run_training(job, config, run, None)
-        assert (run / "trunk.f32").exists() == remembered
-    assert not (run / "trunk.f32").exists()
-    return model, calls[0], said
+        outcome = run_training(job, config, run, None)
+        assert len(list(run.glob("trunk*.f32"))) == (2 if remembered else 0)
+    assert not list(run.glob("trunk*"))
+    losses = [entry["eval_loss"] for entry in outcome.history if "eval_loss" in entry]
+    return model, calls[0], said, losses
 
 
 @pytest.mark.parametrize("family", ["bert", "deberta-v2"])
 def test_a_frozen_trunk_runs_once_and_changes_nothing(family: str, tmp_path: Path) -> None:
-    usual, often, _ = trained(family, tmp_path / "usual", remembered=False)
-    model, once, said = trained(family, tmp_path / "once", remembered=True)
-    assert (often, once) == (18, 1 + 2)  # to see its shape; 45 rows, 32 at a time
+    usual, often, _, judged = trained(family, tmp_path / "usual", remembered=False)
+    model, once, said, judged_once = trained(family, tmp_path / "once", remembered=True)
+    # Of an epoch 6 steps, and 3 batches that judge; once one row to see the shape, and 32 at a time
+    # of the 45 that train and of the 42 that judge.
+    assert (often, once) == (3 * (6 + 3), 2 * (1 + 2))
+    assert judged_once == pytest.approx(judged, abs=1e-4)
+    assert judged[0] != pytest.approx(judged[-1], abs=1e-2)
     assert said == "The lowest 1 layer of 2, frozen, ran once, without dropout."
     batch = toy_job(model, family).batch(range(ROWS), 0)
     before, *after = (
@@ -73,7 +102,7 @@ def test_what_trains_below_leaves_no_trunk(tmp_path: Path) -> None:
     model = upper_half("bert")
     model.base_model.embeddings.LayerNorm.requires_grad_(True)
     job = toy_job(model, "bert")
-    with frozen_trunk(job, tmp_path, "float32") as (same, said):
+    with frozen_trunk(job, judging_of(job), tmp_path, "float32") as (same, said):
         assert same is job
         assert said is None
     assert trunk_of(build_toy_model("bert"))[1] == 0
@@ -85,7 +114,7 @@ def test_without_room_every_epoch_runs_the_whole_model(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(trunk_module.shutil, "disk_usage", lambda _: usage(9, 9, 9))
     job = toy_job(upper_half("bert"), "bert")
-    with frozen_trunk(job, tmp_path, "float32") as (same, said):
+    with frozen_trunk(job, judging_of(job), tmp_path, "float32") as (same, said):
         assert same is job
         assert said == "The frozen layers run in every epoch: the disk has no room for more."
     assert not list(tmp_path.iterdir())
@@ -107,7 +136,7 @@ def test_image_towers_have_trunks(family: str, tmp_path: Path) -> None:
     )
     with torch.inference_mode():
         whole = model(pixel_values=pixels).logits
-        with frozen_trunk(job, tmp_path, "float32") as (fed, said):
+        with frozen_trunk(job, judging_of(job), tmp_path, "float32") as (fed, said):
             assert said is not None
             batch = fed.batch([3, 1], 7)
             unseen = {**batch, "pixel_values": torch.zeros(2, 3, SIDE, SIDE)}
