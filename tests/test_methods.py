@@ -20,9 +20,8 @@ from footwork.methods.adaptation import Adaptation
 from footwork.methods.rates import recipe_for
 from footwork.methods.table import (
     AUTO,
-    FEW,
+    AUTO_TAKES,
     METHODS,
-    OF_FEW,
     OF_PEFT,
     OTHERS_TRAIN,
     PEFT,
@@ -84,7 +83,7 @@ def test_no_other_file_knows_a_method_by_its_name() -> None:
 def test_the_readme_names_every_method_and_what_it_trains() -> None:
     names = r"\|".join((AUTO, *METHODS, f"{PEFT}NAME"))
     row = next(line for line in README.splitlines() if line.startswith("| method |"))
-    told = [f"`{AUTO}` (default): {OF_FEW} below {FEW:,} training rows, else {USUAL}"]
+    told = [f"`{AUTO}` (default): {AUTO_TAKES}"]
     told += [f"`{name}`: {method.trains}" for name, method in METHODS.items()]
     told += [f"`{PEFT}NAME`: {OTHERS_TRAIN}"]
     assert f"`--method {names}`" in row

@@ -34,7 +34,7 @@ from footwork.finetuning.plan import plan, settle
 from footwork.finetuning.task import EncodedRows, Learner, Notify, Task, logits_of
 from footwork.methods.adaptation import SCRATCH
 from footwork.methods.head import solve
-from footwork.methods.table import AUTO, FEW, OF_FEW, PROBE, UNPRETRAINED, method_of
+from footwork.methods.table import AUTO, PROBE, UNPRETRAINED, method_of
 from footwork.models.pooling import FeatureReader
 from footwork.options import LOWER_IS_BETTER
 from footwork.tables.held import is_held
@@ -116,7 +116,7 @@ def advise(task: Task, source: Any, config: FinetuningConfig, notify: Notify) ->
                 f"{counted(count, 'row')} to train on {'is' if count == 1 else 'are'} too few to "
                 f"measure anything by: at least {LEAST} are needed."
             )
-        usual, _ = config.chosen(count, data.task)
+        usual, _ = config.chosen(count, task.encoder_size(learner.model))
         settled, _, _ = settle(task, data, usual, learner.preparation, learner.model)
         notify(f"asking the frozen encoder about {min(count, SAMPLE):,} of {count:,} {task.noun}")
         scores, curve, metric = _measured(learner, task.encode(learner, Path(run), notify), notify)
@@ -270,7 +270,9 @@ def _reasons(
         method, why = UNPRETRAINED, "the pretraining does not help here"
     else:
         method = usual.method
-        few = "below" if method == OF_FEW else "from"
-        why = f"{few} {FEW:,} rows it did best on other data (docs/methods.md), at rate "
-        why += f"{usual.learning_rate:g}, {usual.num_epochs:g} epochs; `compare` tries it on these"
+        why = (
+            "from so many rows an encoder of this size did best with it on other data "
+            f"(docs/methods.md), at rate {usual.learning_rate:g}, {usual.num_epochs:g} epochs; "
+            "`compare` tries it on these"
+        )
     return method, (size, likeness, f"Choice: {method}, because {why}.")

@@ -124,7 +124,7 @@ class SharedRows:
         self.task = task_of(wanted.config)
         self.data: LabelledData = self.task.read(source, wanted.config)
         for config in self.configs:
-            config.chosen(len(self.data.splits["train"]), self.data.task)
+            config.require_task(self.data.task)
         self.warnings: tuple[str, ...] = ()
         self._encoded: dict[type[Task], EncodedRows] = {}
 

@@ -50,8 +50,10 @@ def plan(
     config = continued(config, task)
     preparation = task.open(config)
     data = task.read(source, config) if data is None else data
-    config, why = config.chosen(len(data.splits["train"]), data.task)
+    config.require_task(data.task)
     model, head, scale = load(task, data, config, preparation)
+    size = task.encoder_size(model) if config.way.has_model else 0
+    config, why = config.chosen(len(data.splits["train"]), size)
     if why:  # `Task.open` has asked only a method that was named
         config.way.adaptation.require(model, config)
     if config.target is not None:
@@ -59,7 +61,7 @@ def plan(
     require_own(data, config)
     settled, sources, said = settle(task, data, config, preparation, model)
     if why:
-        sources["method"] = "the number of rows"
+        sources["method"] = "the number of rows and the size of the encoder"
     base_id, revision, begins = "", None, None
     if config.way.has_model:
         base_id = resolve_model_id(config.model_id, task.presets)

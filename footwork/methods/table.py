@@ -296,9 +296,10 @@ OTHERS_TRAIN = (
 )
 _ONE_CLASS = "single_label_classification"
 AUTO, USUAL, OF_FEW, PROBE, UNPRETRAINED = "auto", "lora", "full", "head", "linear"
-FEW = 1000
-"""Training rows, below which every weight is trained where nothing else is asked for. From 96
-questions (TREC, MiniLM) `full` came to .83 to .87, `lora` to .69 to .70; from 2,000 both to .96."""
+FEW, FEW_OF_SMALL, SMALL = 1000, 10_000, 60e6
+"""Training rows, below which every weight is trained where nothing else is asked for; of an encoder
+of fewer than so many parameters. Its memory is no reason for adapters, and over nine sets of 1,000
+to 7,000 rows `full` was 0.9 points ahead of `lora` in the mean (MiniLM; docs/methods.md)."""
 
 
 def method_of(name: str) -> Method:
@@ -311,12 +312,16 @@ def method_names() -> tuple[str, ...]:
     return (AUTO, *METHODS, *OF_PEFT)
 
 
+AUTO_TAKES = (
+    f"{OF_FEW} below {FEW:,} training rows ({FEW_OF_SMALL:,} of an encoder below "
+    f"{SMALL / 1e6:g} million parameters), else {USUAL}"
+)
+
 if TYPE_CHECKING:
     MethodName = str
 else:
     _WORDS = "; ".join(f"{name}: {method.trains}" for name, method in METHODS.items())
-    _AUTO = f"{AUTO}: {OF_FEW} below {FEW:,} training rows, else {USUAL}"
-    _HELP = f"{_AUTO}; {_WORDS}; {PEFT}NAME: {OTHERS_TRAIN}."
+    _HELP = f"{AUTO}: {AUTO_TAKES}; {_WORDS}; {PEFT}NAME: {OTHERS_TRAIN}."
     MethodName = Annotated[Literal[method_names()], Parameter(help=_HELP, show_choices=False)]
 
 
@@ -391,12 +396,8 @@ class AdaptationConfig(Settings):
         """That the method puts before each text."""
         return self.prompt_length if "prompt_length" in self.way.settings else 0
 
-    def chosen(self, rows: int, task: str) -> tuple[Self, tuple[str, ...]]:
-        """With the method for so many training rows where it is left open, and why, a sentence.
-
-        Raises:
-            ConfigError: It cannot learn a task, a `problem_type` of transformers.
-        """
+    def require_task(self, task: str) -> None:
+        """Refuse a task, a `problem_type` of transformers, that the method cannot learn."""
         if self.way.one_class and task != _ONE_CLASS:
             others = methods_where(lambda method: not method.one_class)
             kind = task.removesuffix("_classification").replace("_", " ")
@@ -404,11 +405,22 @@ class AdaptationConfig(Settings):
                 f"--method {self.method} takes rows of one class each, and this is {kind}. Use "
                 f"--method {others}."
             )
+
+    def chosen(self, rows: int, encoder_parameters: int) -> tuple[Self, tuple[str, ...]]:
+        """With the method that did best, where it is left open, and why, a sentence.
+
+        Args:
+            rows: To train on.
+            encoder_parameters: Of the model, by which its rates go.
+        """
         if self.method != AUTO:
             return self, ()
-        few = rows < FEW and not self.stated_settings
-        why = f"fewer than {FEW:,} rows" if few else f"{FEW:,} rows or more"
-        why = f"{', '.join(self.stated_settings)} given" if self.stated_settings else why
+        small = encoder_parameters < SMALL
+        bound = FEW_OF_SMALL if small else FEW
+        few = rows < bound and not self.stated_settings
+        why = f"fewer than {bound:,} rows" if few else f"{bound:,} rows or more"
+        of = f" and an encoder below {SMALL / 1e6:g} million parameters" if small else ""
+        why = f"{', '.join(self.stated_settings)} given" if self.stated_settings else why + of
         name = OF_FEW if few else USUAL
         return replace(self, method=name), (f"Method: {name}, for {why} (--method decides).",)
 

@@ -112,7 +112,7 @@ def audit_table(
     """
     config = TrainConfig.given("config", config)
     labelled = load_data(with_splits(data, validation, test), replace(config, keep_going=True))
-    config, why = config.chosen(len(labelled.train), labelled.task)
+    config.require_task(labelled.task)
     if not config.way.has_model:
         config.settled(labelled.task, None, "", {})
         return audit_data(labelled)
@@ -124,6 +124,7 @@ def audit_table(
             raise
         said = (f"Tokens, time and memory are those of `tiny`. {error}",)
         model, precision = open_model(replace(config, model_id="tiny", revision=None))
+    config, why = config.chosen(len(labelled.train), model.size.encoder_parameters)
     rates = config.way.rates.get("text")
     rows, length = config.way.epoch(len(labelled.train), "row")
     size, batch = model.size.encoder_parameters, config.batch_size
