@@ -29,7 +29,7 @@ import torch
 from footwork.finetuning.compare import SharedRows
 from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
 from footwork.images.finding import has_image_ending
-from footwork.methods.table import METHODS
+from footwork.methods.table import method_of
 from footwork.models.hub import model_folder
 from footwork.training.run import RunPlace
 from textclf import TrainConfig
@@ -157,7 +157,7 @@ def measured(
 ) -> Iterator[tuple[str, float, float]]:
     """Method, accuracy and seconds of each that came to an end."""
     images = isinstance(splits["train"][0][0], Path)
-    able = [name for name in methods if name != PEER and (METHODS[name].has_model or not images)]
+    able = [name for name in methods if name != PEER and (method_of(name).has_model or not images)]
     if PEER in methods:
         begin = time.monotonic()
         yield PEER, by_scikit_learn(model, splits), time.monotonic() - begin
