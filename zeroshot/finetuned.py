@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from footwork.accelerator import compute_device
+from footwork.accelerator import channels_last, compute_device
 from footwork.arrays import FloatArray, IntArray, RealArray
 from footwork.encoder.protocol import EncodedImage
 from footwork.encoder.streaming import PictureFile, PictureStream, PixelArrays, Preprocessing
@@ -64,6 +64,7 @@ class LogitTower:
 
         def run(model: Any, rows: IntArray) -> FloatArray:
             asked = {name: each[rows].to(self._device) for name, each in inputs.items()}
+            asked = channels_last(asked)
             with self._turn, torch.inference_mode():
                 return model(**asked).logits.float().cpu().numpy()
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from footwork.accelerator import (
     available_cores,
+    channels_last,
     compute_device,
     gather_shares,
     is_main_process,
@@ -279,7 +280,7 @@ class DecodedImages(EncodedRows):
             pixels = pixels.flip(-1)
         elif self._view == "crops":
             pixels = augmented(pixels, [(self._seed, row) for row in rows], "crops")
-        return {"pixel_values": pixels}
+        return channels_last({"pixel_values": pixels})
 
     def training_batch(
         self, split: str, rows: Sequence[int], epoch: int
@@ -287,7 +288,7 @@ class DecodedImages(EncodedRows):
         """Pixels, changed at random where that is wanted; by the epoch and the row alone."""
         pixels = self.inputs(split, rows)["pixel_values"]
         seeds = [(self._seed, epoch, row) for row in rows]
-        return {"pixel_values": augmented(pixels, seeds, self._augment)}
+        return channels_last({"pixel_values": augmented(pixels, seeds, self._augment)})
 
     def baselines(self, split: str, notify: Notify) -> dict[str, Evaluation]:
         """The commonest answer, class names alone, and a linear probe, as they were judged."""
