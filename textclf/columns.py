@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from footwork.errors import DataError
+from footwork.files.paths import shell_word
 from footwork.tables.columns import (
     ID_NAMES,
     LABEL_NAMES,
@@ -84,10 +85,30 @@ def choose_columns(
     said = f"Texts are taken from {text[0]!r}"
     if len(text) == 2:
         said = f"Texts are pairs of {_quoted(text)}"
-    if len(labels) == 1:
-        return Columns(text, labels, (f"{said}, labels from {labels[0]!r}.",))
     several = f"{len(labels)} columns (--label-column {joined_names(labels)})"
-    return Columns(text, labels, (f"{said}, labels from {several}.",))
+    said += f", labels from {repr(labels[0]) if len(labels) == 1 else several}."
+    left = {name: columns[name] for name in columns if name not in {*text, *labels, identity}}
+    others = () if stated.text else _texts_left_out(left)
+    return Columns(text, labels, (said, *_told(text, others)))
+
+
+def _texts_left_out(columns: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
+    """Of columns that nothing is taken from, those that seem to hold texts as well."""
+    profiles = [
+        _Profile(name, cells)
+        for name, cells in columns.items()
+        if normalise_name(name) not in ID_NAMES
+    ]
+    return tuple(p.name for p in profiles if p.is_text and p.filled >= _LEAST_FILLED)
+
+
+def _told(text: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+    if not others:
+        return ()
+    holds = "holds texts, too, and is" if len(others) == 1 else "hold texts, too, and are"
+    both = " ".join(f"--text-column {shell_word(name)}" for name in (*text, *others))
+    pair = f"; {both} takes pairs" if len(text) == len(others) == 1 else ""
+    return (f"{_quoted(others)} {holds} left out{pair}.",)
 
 
 def find_text_columns(
@@ -218,6 +239,7 @@ class _Profile:
         key = self.distinct == 1.0 and words <= 1 and short
         self.holds_ids = key and all(map(str.isascii, cells))
         self.holds_labels = (self.distinct <= 0.5 and short) or lists
+        self.is_text = self.holds_texts and not self.holds_ids and not self.holds_labels
 
 
 def _by_content(

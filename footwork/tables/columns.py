@@ -20,6 +20,7 @@ TEXT_PAIRS = (
     ("premise", "hypothesis"),
     ("question1", "question2"),
     ("question", "sentence"),
+    ("text", "text_pair"),
     ("text_a", "text_b"),
     ("sentence_a", "sentence_b"),
     ("text1", "text2"),

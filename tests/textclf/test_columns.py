@@ -17,6 +17,7 @@ COLUMN_CASES: list[tuple[str, tuple[str, ...], str]] = [
     ("Sentence1,sentence2,gold_label", ("Sentence1", "sentence2"), "gold_label"),
     ("Quality,#1 ID,#2 ID,#1 String,#2 String", ("#1 String", "#2 String"), "Quality"),
     ("question,sentence,label", ("question", "sentence"), "label"),
+    ("text_pair,label,text", ("text", "text_pair"), "label"),
     ("id,title,description,category", ("title", "description"), "category"),
     ("Review Text,Stars", ("Review Text",), "Stars"),
     ("subject,body,intent", ("subject", "body"), "intent"),
@@ -34,6 +35,31 @@ def test_usual_columns_are_found(
     data = load_csv(tmp_path, "\n".join([header, *lines]))
     assert (data.text_columns, data.label_column) == (texts, label)
     assert (data.train.pairs is not None) == (len(texts) == 2)
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        (
+            "text,label,other text",
+            "'other text' holds texts, too, and is left out; --text-column text --text-column "
+            "'other text' takes pairs.",
+        ),
+        ("text,label,title,notes,uid", "'title' and 'notes' hold texts, too, and are left out."),
+        ("sentence1,sentence2,label,notes", "'notes' holds texts, too, and is left out."),
+        ("text,label,id,uid,name_kind,price", None),
+    ],
+)
+def test_texts_that_are_left_out_are_told(tmp_path: Path, header: str, told: str | None) -> None:
+    names = header.split(",")
+    kinds = {"label": "{0}", "name_kind": "of kind {0}", "price": "{1}.5", "id": "key {1}"}
+    filled = [kinds.get(name, "{1} words of it") for name in names]
+    lines = [",".join(cell.format(row % 2, row) for cell in filled) for row in range(20)]
+    content = "\n".join([header, *lines])
+    data = load_csv(tmp_path, content)
+    assert [note for note in data.notes if "texts, too" in note] == [told][: told is not None]
+    stated = DataOptions(text_columns=data.text_columns, label_column="label")
+    assert not any("texts, too" in note for note in load_csv(tmp_path, content, stated).notes)
 
 
 def test_columns_without_names_are_told_by_what_they_hold(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -159,6 +160,35 @@ def test_pairs_amounts_and_several_labels_are_learned(tmp_path: Path) -> None:
         train(tmp_path / "a.csv", tmp_path / "no", TrainConfig(**BALANCED, task="regression"))
 
 
+def test_pairs_are_told_by_their_cosines_and_older_folders_answer_without(tmp_path: Path) -> None:
+    texts = [text for text, _ in sentiment_rows(40)]
+    others = [texts[place - place % 2] for place in range(len(texts))]
+    alike = np.array([place % 2 == 0 for place in range(len(texts))], np.int64)
+    examples = Examples(texts, others, alike, list(range(len(texts))), "table")
+    model = fit_linear(examples, "single_label_classification", 2)
+    width, cosines = len(model.idf), len(ANALYZERS)
+    assert len(model.weights) == 3 * width + cosines
+    assert (model.weights[-cosines:, 1] > 0.1).all()
+    said = model.logits(texts, others)
+    assert (said.argmax(1) == alike).mean() > 0.9
+    model.save_pretrained(tmp_path)
+    np.testing.assert_array_equal(LinearModel.load(tmp_path).logits(texts, others), said)
+    replace(model, weights=model.weights[:-cosines]).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="not as a training leaves them"):
+        LinearModel.load(tmp_path)
+    spoil_document(tmp_path, format=1)
+    older = LinearModel.load(tmp_path).logits(texts, others)
+    vectors = [[np.zeros(width) for _ in each] for each in (texts, others)]
+    for rows, each in zip(vectors, (texts, others), strict=True):
+        for row, text in zip(rows, each, strict=True):
+            columns, values = model._row(text)
+            row[columns] = values
+    ends = [next(iter(terms.values())) for terms in model.terms.values()]
+    products = np.array(vectors[0]) * np.array(vectors[1])
+    by_kind = np.add.reduceat(products, ends, axis=1)
+    np.testing.assert_allclose(said - older, by_kind @ model.weights[-cosines:], atol=1e-5)
+
+
 BALANCED: dict[str, Any] = {"method": "linear", "class_weights": "balanced"}
 
 
@@ -236,7 +266,7 @@ def spoil_document(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        *({"format": 2}, {"pairs": True}, {"pairs": 1}, {"words": None}, {"pieces": [["a"]]}),
+        *({"format": 3}, {"pairs": True}, {"pairs": 1}, {"words": None}, {"pieces": [["a"]]}),
         *({"words": ["a", "a"]}, {"words": []}, {"words": "good"}),
     ],
 )
