@@ -337,9 +337,7 @@ class Other(Peft):
             if adapted.fullmatch(each)
             for width in module.weight.shape[:2]
         }
-        own: dict[str, Any] = (
-            {"random_seed": 0} if name == "shira" else {}
-        )  # resumed, it has others
+        own: dict[str, Any] = {}
         if setting := _DIVIDES.get(name):
             own[setting] = gcd(getattr(kind, setting), *widths)
         if setting := _BELOW_WIDTH.get(name):
