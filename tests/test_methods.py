@@ -80,6 +80,27 @@ def test_no_other_file_knows_a_method_by_its_name() -> None:
     assert {line.partition(":")[0] for line in naming} == {"footwork/methods/table.py"}, naming
 
 
+@pytest.mark.parametrize(
+    ("rows", "encoder", "settings", "taken"),
+    [
+        (999, 86e6, {}, "full"),
+        (1000, 86e6, {}, "lora"),
+        (9999, 10e6, {}, "full"),
+        (10_000, 10e6, {}, "lora"),
+        (50, 10e6, {"lora_rank": 4}, "lora"),
+        (50, 10e6, {"method": "ia3"}, "ia3"),
+    ],
+)
+def test_the_method_follows_from_the_rows_and_the_size_of_the_encoder(
+    rows: int, encoder: float, settings: dict[str, Any], taken: str
+) -> None:
+    chosen, why = AdaptationConfig(**settings).chosen(rows, int(encoder))
+    assert chosen.method == taken
+    assert [f"Method: {taken}, for " in sentence for sentence in why] == (
+        [] if "method" in settings else [True]
+    )
+
+
 def test_the_readme_names_every_method_and_what_it_trains() -> None:
     names = r"\|".join((AUTO, *METHODS, f"{PEFT}NAME"))
     row = next(line for line in README.splitlines() if line.startswith("| method |"))

@@ -107,8 +107,8 @@ def _told(text: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     holds = "holds texts, too, and is" if len(others) == 1 else "hold texts, too, and are"
     both = " ".join(f"--text-column {shell_word(name)}" for name in (*text, *others))
-    pair = f"; {both} takes pairs" if len(text) == len(others) == 1 else ""
-    return (f"{_quoted(others)} {holds} left out{pair}.",)
+    how = f"; {both} takes pairs" if len(text) == len(others) == 1 else " (--text-column)"
+    return (f"{_quoted(others)} {holds} left out{how}.",)
 
 
 def find_text_columns(

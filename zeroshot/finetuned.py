@@ -64,9 +64,8 @@ class LogitTower:
 
         def run(model: Any, rows: IntArray) -> FloatArray:
             asked = {name: each[rows].to(self._device) for name, each in inputs.items()}
-            asked = channels_last(asked)
             with self._turn, torch.inference_mode():
-                return model(**asked).logits.float().cpu().numpy()
+                return model(**channels_last(asked)).logits.float().cpu().numpy()
 
         return self._model.logits(run, len(pictures), self._closeness)
 

@@ -71,14 +71,16 @@ def frozen_trunk(
         with _Trunk(job.model, stack, depth).in_place() as trunk:
             remembered = partial(_remembered, job, trunk, precision)
             of_job = remembered(run / "trunk.f32", lambda rows: job.batch(rows, 0), job.lengths)
-            judged = run / "trunk-judging.f32", judging.batch, judging.lengths
-            of_judging = of_job and remembered(*judged)
-            if of_job is None or of_judging is None:
+            if of_job is None:
                 yield job, "The frozen layers run in every epoch: the disk has no room for more."
                 return
+            of_judging = remembered(run / "trunk-judging.f32", judging.batch, judging.lengths)
             layers = counted(depth, "layer")
             said = f"The lowest {layers} of {len(stack)}, frozen, ran once, without dropout."
-            yield _with_states(job, of_job, judging, of_judging, precision), said
+            fed = _with_states(job, of_job)
+            if of_judging is not None:
+                fed = replace(fed, measure=partial(_measure, judging, of_judging, precision))
+            yield fed, said
     finally:
         wait_for_everyone()
         if is_main_process():
@@ -231,14 +233,12 @@ def _remembered(
     return _States(path, shapes)
 
 
-def _with_states(
-    job: TrainingJob, of_job: _States, judging: JudgingRows, of_judging: _States, precision: str
-) -> TrainingJob:
-    """The job, with what the trunk says of its rows in every batch, and of those that judge it."""
+def _with_states(job: TrainingJob, states: _States) -> TrainingJob:
+    """The job, with what the trunk says of its rows in every batch."""
     pad = job.pad
 
     def batch(rows: Sequence[int], epoch: int) -> dict[str, torch.Tensor]:
-        return {**job.batch(rows, epoch), _STATES: of_job.of(rows)}
+        return {**job.batch(rows, epoch), _STATES: states.of(rows)}
 
     def widened(inputs: dict[str, torch.Tensor], longest: int) -> dict[str, torch.Tensor]:
         own = inputs[_STATES]
@@ -246,11 +246,16 @@ def _with_states(
         others = {name: each for name, each in inputs.items() if name != _STATES}
         return {**(pad(others, longest) if pad else others), _STATES: wide}
 
-    def judged(rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        return {**judging.batch(rows), _STATES: of_judging.of(rows)}
+    return replace(job, batch=batch, pad=pad and widened)
 
-    def measure(model: nn.Module) -> dict[str, float]:
-        answer = partial(run_in_batches, model, judged, judging.lengths, precision)
-        return judging.metrics(shared_over_processes(answer, range(len(judging.lengths))))
 
-    return replace(job, batch=batch, pad=pad and widened, measure=measure)
+def _measure(
+    judging: JudgingRows, states: _States, precision: str, model: nn.Module
+) -> dict[str, float]:
+    """The model's metrics, by what the trunk says of the rows that judge it."""
+
+    def batch(rows: Sequence[int]) -> dict[str, torch.Tensor]:
+        return {**judging.batch(rows), _STATES: states.of(rows)}
+
+    answer = partial(run_in_batches, model, batch, judging.lengths, precision)
+    return judging.metrics(shared_over_processes(answer, range(len(judging.lengths))))

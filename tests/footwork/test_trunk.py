@@ -108,15 +108,19 @@ def test_what_trains_below_leaves_no_trunk(tmp_path: Path) -> None:
     assert trunk_of(build_toy_model("bert"))[1] == 0
 
 
-def test_without_room_every_epoch_runs_the_whole_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("free", "kept"), [([9], 0), ([10**9, 9], 1), ([10**9, 10**9], 2)])
+def test_what_the_disk_has_no_room_for_is_run_in_every_epoch(
+    free: list[int], kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(trunk_module.shutil, "disk_usage", lambda _: usage(9, 9, 9))
+    usage, asked = namedtuple("usage", "total used free"), iter(free)
+    monkeypatch.setattr(trunk_module.shutil, "disk_usage", lambda _: usage(0, 0, next(asked)))
     job = toy_job(upper_half("bert"), "bert")
-    with frozen_trunk(job, judging_of(job), tmp_path, "float32") as (same, said):
-        assert same is job
-        assert said == "The frozen layers run in every epoch: the disk has no room for more."
+    with frozen_trunk(job, judging_of(job), tmp_path, "float32") as (fed, said):
+        assert len(list(tmp_path.iterdir())) == kept
+        assert (fed is job) == (kept == 0)
+        assert (fed.measure is job.measure) == (kept < 2)
+        without = "The frozen layers run in every epoch: the disk has no room for more."
+        assert (said == without) == (kept == 0)
     assert not list(tmp_path.iterdir())
 
 

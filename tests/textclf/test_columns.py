@@ -45,8 +45,14 @@ def test_usual_columns_are_found(
             "'other text' holds texts, too, and is left out; --text-column text --text-column "
             "'other text' takes pairs.",
         ),
-        ("text,label,title,notes,uid", "'title' and 'notes' hold texts, too, and are left out."),
-        ("sentence1,sentence2,label,notes", "'notes' holds texts, too, and is left out."),
+        (
+            "text,label,title,notes,uid",
+            "'title' and 'notes' hold texts, too, and are left out (--text-column).",
+        ),
+        (
+            "sentence1,sentence2,label,notes",
+            "'notes' holds texts, too, and is left out (--text-column).",
+        ),
         ("text,label,id,uid,name_kind,price", None),
     ],
 )

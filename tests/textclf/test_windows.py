@@ -12,7 +12,7 @@ import pytest
 from footwork.errors import ConfigError
 from footwork.inference.tokens import tokenize, whole_characters
 from tests.models import FAMILIES, build_tokenizer
-from textclf.classifier import TextEncoder
+from textclf.windows import TextEncoder
 
 LONG = "the film was very good and the book was not so bad at all, it is fine " * 6
 

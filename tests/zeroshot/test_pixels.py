@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from footwork.encoder.streaming import Preprocessing
 from footwork.images.decoding import decode_image
 from footwork.models.image_classifiers import load_image_processor
+from tests.runs import finetune_here
 from tests.zeroshot.image_towers import build_tower, draw_classes
 from zeroshot.options import FinetuneConfig
 from zeroshot.pixels import augmented, decode_once
@@ -25,6 +28,25 @@ def test_what_is_kept_is_what_the_processor_gives(family: str, tmp_path: Path) -
     wanted = [prepare(decode_image(path))["pixel_values"] for path in paths]
     np.testing.assert_allclose(file.batch(range(len(paths))).numpy(), np.stack(wanted), atol=1e-6)
     assert (tmp_path / "pictures.bin").stat().st_size == np.stack(wanted).size  # a byte a value
+
+
+def test_convolutions_get_channels_last_in_training_and_in_answering(tmp_path: Path) -> None:
+    data, base = draw_classes(tmp_path / "data", 6), build_tower(tmp_path / "base", "resnet")
+    config = FinetuneConfig(model_id=str(base), method="full", num_epochs=1, augment="flips")
+    layouts: list[bool] = []
+    convolve = nn.Conv2d.forward
+
+    def noted(layer: nn.Conv2d, pixels: torch.Tensor) -> torch.Tensor:
+        if layer.in_channels == 3:
+            layouts.append(pixels.is_contiguous(memory_format=torch.channels_last))
+        return convolve(layer, pixels)
+
+    with patch.object(nn.Conv2d, "forward", noted):
+        run = finetune_here(data, tmp_path / "out", config)
+        trained = len(layouts)
+        run.classifier.logits(sorted(data.rglob("*.png"))[:3])
+    assert 0 < trained < len(layouts)
+    assert all(layouts)
 
 
 def test_a_picture_is_changed_alike_whatever_stands_beside_it() -> None:
