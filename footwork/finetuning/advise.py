@@ -245,8 +245,9 @@ def _reasons(
     (before, less), (rows, reached) = curve[-2:]
     gain = sign * (reached - less)
     size = (
-        f"Size: from {before:,} to {rows:,} rows the head on the frozen encoder gains "
-        f"{number(gain)} of {metric}, so more rows would {'' if gain >= POINT else 'hardly '}help."
+        f"Size: from {before:,} to {rows:,} rows the head on the frozen encoder "
+        f"{'gains' if gain >= 0 else 'loses'} {number(abs(gain))} of {metric}, so more rows "
+        f"would {'' if gain >= POINT else 'hardly '}help."
     )
     above = {name: sign * (head.value - value.value) for name, value in others.items()}
     sure = {n: above[n] > 0 and not head.overlaps(value) for n, value in others.items()}

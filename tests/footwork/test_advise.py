@@ -97,6 +97,9 @@ def test_labels_by_chance_are_helped_by_nothing(tmp_path: Path) -> None:
     table = write_table(tmp_path / "noise.csv", rows, ("text", "label"))
     found = advise(table, TrainConfig(model_id="tiny", label_column="label"))
     assert "near these rows" not in found.reasons[1]
+    (_, before), (_, after) = found.curve[-2:]
+    assert ("loses" if after < before else "gains") in found.reasons[0]
+    assert "-" not in found.reasons[0]
 
 
 def test_what_cannot_be_advised_on_is_refused(tmp_path: Path) -> None:
