@@ -81,20 +81,25 @@ def test_no_other_file_knows_a_method_by_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "encoder", "settings", "taken"),
+    ("rows", "encoder", "settings", "contrasts", "taken"),
     [
-        (999, 86e6, {}, "full"),
-        (1000, 86e6, {}, "lora"),
-        (9999, 10e6, {}, "full"),
-        (10_000, 10e6, {}, "lora"),
-        (50, 10e6, {"lora_rank": 4}, "lora"),
-        (50, 10e6, {"method": "ia3"}, "ia3"),
+        (999, 86e6, {}, True, "full"),
+        (1000, 86e6, {}, True, "lora"),
+        (9999, 10e6, {}, True, "full"),
+        (10_000, 10e6, {}, True, "lora"),
+        (100, 86e6, {}, True, "full"),
+        (99, 86e6, {}, True, "contrastive"),
+        (99, 86e6, {}, False, "full"),
+        (99, 3e6, {}, True, "full"),
+        (50, 10e6, {"lora_rank": 4}, True, "lora"),
+        (50, 10e6, {"method": "ia3"}, True, "ia3"),
     ],
 )
 def test_the_method_follows_from_the_rows_and_the_size_of_the_encoder(
-    rows: int, encoder: float, settings: dict[str, Any], taken: str
+    rows: int, encoder: float, settings: dict[str, Any], contrasts: bool, taken: str
 ) -> None:
-    chosen, why = AdaptationConfig(**settings).chosen(rows, int(encoder))
+    config = AdaptationConfig(**settings)
+    chosen, why = config.chosen(rows, int(encoder), contrasts=contrasts)
     assert chosen.method == taken
     assert [f"Method: {taken}, for " in sentence for sentence in why] == (
         [] if "method" in settings else [True]

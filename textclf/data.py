@@ -112,6 +112,11 @@ class TextData(LabelledData):
     """Bad rows at which training would stop; only with `keep_going`."""
 
     @property
+    def paired(self) -> bool:
+        """Whether a row has two texts."""
+        return self.train.pairs is not None
+
+    @property
     def train(self) -> Examples:
         """To learn from."""
         return self.splits["train"]

@@ -116,7 +116,8 @@ def advise(task: Task, source: Any, config: FinetuningConfig, notify: Notify) ->
                 f"{counted(count, 'row')} to train on {'is' if count == 1 else 'are'} too few to "
                 f"measure anything by: at least {LEAST} are needed."
             )
-        usual, _ = config.chosen(count, task.encoder_size(learner.model))
+        size = task.encoder_size(learner.model)
+        usual, _ = config.chosen(count, size, contrasts=data.contrasts)
         settled, _, _ = settle(task, data, usual, learner.preparation, learner.model)
         notify(f"asking the frozen encoder about {min(count, SAMPLE):,} of {count:,} {task.noun}")
         scores, curve, metric = _measured(learner, task.encode(learner, Path(run), notify), notify)

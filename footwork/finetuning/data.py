@@ -14,7 +14,7 @@ from footwork.evaluation.baselines import majority_logits
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.evaluation.splits import hold_out, return_unseen, strata
-from footwork.tables.labels import MULTI_LABEL
+from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 
 SPLIT_NAMES = {
     "train": ("train", "training", "trainval"),
@@ -50,6 +50,16 @@ class LabelledData:
     """What was detected or surprising, one sentence each."""
     skipped: tuple[Any, ...] = ()
     """Rows that were left out, with a reason each."""
+
+    @property
+    def paired(self) -> bool:
+        """Whether a row has two inputs, which a model may read apart."""
+        return False
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether two rows side by side teach what a class is: each has one input, and one class."""
+        return self.task == SINGLE_LABEL and not self.paired
 
     @property
     def judging(self) -> list[str]:

@@ -53,7 +53,8 @@ def plan(
     config.require_task(data.task)
     model, head, scale = load(task, data, config, preparation)
     size = task.encoder_size(model) if config.way.has_model else 0
-    config, why = config.chosen(len(data.splits["train"]), size)
+    rows = len(data.splits["train"])
+    config, why = config.chosen(rows, size, contrasts=data.contrasts and not head.kept)
     if why:  # `Task.open` has asked only a method that was named
         config.way.adaptation.require(model, config)
     if config.target is not None:

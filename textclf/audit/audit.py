@@ -124,11 +124,11 @@ def audit_table(
             raise
         said = (f"Tokens, time and memory are those of `tiny`. {error}",)
         model, precision = open_model(replace(config, model_id="tiny", revision=None))
-    config, why = config.chosen(len(labelled.train), model.size.encoder_parameters)
+    size = model.size.encoder_parameters
+    config, why = config.chosen(len(labelled.train), size, contrasts=labelled.contrasts)
     rates = config.way.rates.get("text")
     rows, length = config.way.epoch(len(labelled.train), "row")
-    size, batch = model.size.encoder_parameters, config.batch_size
-    recipe = None if rates is None else recipe_for(rates, size, rows, batch)
+    recipe = None if rates is None else recipe_for(rates, size, rows, config.batch_size)
     room_for_texts(model.vocabulary.tokenizer, config.max_length)
     own, cut = config.within(model.size.positions)
     own |= {"mixed_precision": precision} | settled_by_validation(labelled, config)
