@@ -73,9 +73,9 @@ def commands() -> list[str]:
     return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
-def one_epoch(*known: Any) -> Recipe:
+def one_epoch(*known: Any, **how: Any) -> Recipe:
     """The recipe, of one epoch."""
-    return replace(recipe_for(*known), num_epochs=1)
+    return replace(recipe_for(*known, **how), num_epochs=1)
 
 
 def runs(command: str) -> bool:

@@ -117,6 +117,7 @@ class TextClassifier(Reloaded):
     ) -> None:
         from footwork.inference.sequences import InferenceConfig, SequenceModel
         from footwork.models.checkpoints import position_limit
+        from footwork.models.pairs import reads_apart
 
         if options.max_length is None:
             raise ValueError("`max_length` must be stated.")
@@ -127,7 +128,8 @@ class TextClassifier(Reloaded):
                 f"got {options.max_length}."
             )
         self.rule = rule
-        self._encoder = TextEncoder(tokenizer, options.max_length, options.long, options.overlap)
+        long, overlap, apart = options.long, options.overlap, reads_apart(model)
+        self._encoder = TextEncoder(tokenizer, options.max_length, long, overlap, sides=apart)
         self._config = InferenceConfig(
             precision=options.precision,
             batch_tokens=options.batch_tokens,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from footwork.finetuning.interface import Interface, function_of
 from footwork.finetuning.task import CardWords, EncodedRows, Learner, Notify, Task, TaskOf
 from footwork.finetuning.train import TrainedRun
 from footwork.inference.sequences import InferenceConfig, SequenceModel
-from footwork.inference.tokens import TokenizedTexts, room_for_texts, tokenize
+from footwork.inference.tokens import SIDES, Side, TokenizedTexts, room_for_texts, tokenize
 from footwork.methods.adaptation import require_adaptable
 from footwork.methods.table import methods_where
 from footwork.models.checkpoints import (
@@ -34,6 +35,7 @@ from footwork.models.checkpoints import (
 )
 from footwork.models.heads import HeadOrigin
 from footwork.models.hub import TEXT_PRESETS
+from footwork.models.pairs import reads_apart
 from footwork.models.pooling import READINGS
 from footwork.options import Precision
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
@@ -60,15 +62,22 @@ class TokenizedRows(EncodedRows):
 
     def __init__(self, learner: Learner) -> None:
         super().__init__(learner.data)
-        config = cast("TrainConfig", learner.config)
-        self._texts: dict[str, TokenizedTexts] = {
+        config, self._model = cast("TrainConfig", learner.config), learner.model
+        self._sided: dict[str, TokenizedTexts] = {
             split: tokenize(learner.preparation, part.texts, part.pairs, config.max_length)
             for split, part in self.data.splits.items()
         }
+        self._texts = {split: each.without_sides() for split, each in self._sided.items()}
+
+    def for_learner(self, learner: Learner) -> Self:
+        """The same texts, as another model takes them."""
+        changed = copy(self)
+        changed._model = learner.model
+        return changed
 
     def inputs(self, split: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:
         """Token ids and their mask."""
-        return self._texts[split].batch(rows)
+        return self._taken_by(self._model)[split].batch(rows)
 
     def lengths(self, split: str) -> Sequence[int]:
         """Tokens of the texts."""
@@ -77,7 +86,10 @@ class TokenizedRows(EncodedRows):
     @property
     def pad(self) -> Callable[[dict[str, torch.Tensor], int], dict[str, torch.Tensor]]:
         """With the tokenizer's padding."""
-        return self._texts["train"].widen
+        return self._taken_by(self._model)["train"].widen
+
+    def _taken_by(self, model: Any) -> dict[str, TokenizedTexts]:
+        return self._sided if reads_apart(model) else self._texts
 
     def slimmed(self, model: Any, splits: Collection[str]) -> AbstractContextManager[Any]:
         """Without the embeddings of tokens that occur in none of the texts."""
@@ -91,7 +103,8 @@ class TokenizedRows(EncodedRows):
         """By batches of like length; one at a time, for beside a training memory is scarce."""
         kind = cast("Precision", precision)
         frugal = InferenceConfig(precision=kind, workers=1, packed=False)
-        return SequenceModel(model, frugal).logits(self._texts[split].take(rows))
+        texts = self._taken_by(model)[split]
+        return SequenceModel(model, frugal).logits(texts.take(rows))
 
     def baselines(self, split: str, notify: Notify) -> dict[str, Evaluation]:
         """The commonest answer, and TF-IDF with a linear model."""
@@ -153,7 +166,12 @@ class TextTask(Task):
         return data if config.target is None else with_target(data, config.target, config)
 
     def load(self, config: TrainConfig, data: Any, preparation: Any) -> tuple[Any, HeadOrigin]:
-        """A sequence classifier."""
+        """A sequence classifier; one that compares two texts is trained on with pairs alone."""
+        if not data.paired and reads_apart(load_shape(config.model_id, config.revision)):
+            raise ConfigError(
+                f"{config.model_id} was trained on pairs of texts, which it reads apart, and the "
+                "rows have one text each. Name the model that it was trained from."
+            )
         return load_classifier(
             config.model_id,
             labels=data.labels,
@@ -200,9 +218,11 @@ class TextTask(Task):
         ids = torch.linspace(0, size - 1, 8 * 24, dtype=torch.float64).long().view(24, 8).T
         if pad is not None:
             ids = ids.masked_fill(ids == pad, (pad + 1) % size)
-        ids = ids.contiguous()
+        asked = {"input_ids": ids.contiguous(), "attention_mask": torch.ones_like(ids)}
+        if reads_apart(model):
+            asked[SIDES] = torch.where(torch.arange(24) < 12, Side.FIRST, Side.SECOND).expand(8, -1)
         with torch.inference_mode():
-            logits: torch.Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+            logits: torch.Tensor = model(**asked).logits
         return logits.float()
 
     def classifier(self, folder: Path, **options: Any) -> TextClassifier:
@@ -216,10 +236,12 @@ class TextTask(Task):
         classifier = self.classifier(folder, precision=precision)
         return classifier.logits(question["texts"], question["pairs"])
 
-    def manifest(self, data: Any, config: TrainConfig) -> dict[str, Any]:
-        """Where the texts and labels stood, and how long a text may be."""
+    def manifest(self, learner: Learner, data: Any) -> dict[str, Any]:
+        """Where the texts and labels stood, how long a text may be, and how pairs are read."""
         facts = {"text_columns": list(data.text_columns), "label_column": data.label_column}
-        return {"data": facts, "max_length": config.max_length}
+        length = cast("TrainConfig", learner.config).max_length
+        apart = {"texts_apart": True} if reads_apart(learner.model) else {}
+        return {"data": facts, "max_length": length, **apart}
 
     def words(self, manifest: Mapping[str, Any]) -> CardWords:
         """Of texts, or of pairs."""
@@ -228,6 +250,7 @@ class TextTask(Task):
         pairs = len(columns) == 2
         named = " and ".join(f"`{as_code(name)}`" for name in columns) or "text"
         label = as_code(str(facts.get("label_column", "label")))
+        apart = bool(manifest.get("texts_apart"))
         call = '["one text"], ["its pair"]' if pairs else '["one text", "another"]'
         text = '{"text": "one text", "text_pair": "its pair"}' if pairs else '"one text"'
         return CardWords(
@@ -237,9 +260,13 @@ class TextTask(Task):
             f'classifier = TextClassifier.load("{PLACE}")\n'
             f"for prediction in classifier.predict({call}):\n"
             "    print(prediction.label, prediction.probability)",
-            asked=f"{text}, top_k=None, truncation=True, max_length={length}",
-            plain="For a folder that needs nothing else, and that it does load: "
+            asked="" if apart else f"{text}, top_k=None, truncation=True, max_length={length}",
+            plain="Footwork alone loads it: it reads the two texts of a pair apart, and compares "
+            "them, and transformers has no such classifier."
+            if apart
+            else "For a folder that needs nothing else, and that it does load: "
             f"`footwork textclf merge {PLACE} merged/`.",
+            library="footwork" if apart else "transformers",
             measure=f"footwork textclf evaluate {PLACE} test.csv",
             facts=(f"Columns: {named}, label `{label}`",),
             limits=(
@@ -312,15 +339,16 @@ class LinearTask(TextTask):
             raise ConfigError("A linear model knows no other precision than its own.")
         return super().answer(folder, question, precision)
 
-    def manifest(self, data: Any, config: TrainConfig) -> dict[str, Any]:
+    def manifest(self, learner: Learner, data: Any) -> dict[str, Any]:
         """Where the texts and labels stood."""
-        return {"data": super().manifest(data, config)["data"]}
+        return {"data": super().manifest(learner, data)["data"]}
 
     def words(self, manifest: Mapping[str, Any]) -> CardWords:
         """Of a model that Footwork alone loads."""
         return replace(
             super().words(manifest),
             asked="",
+            library="footwork",
             made="a linear model on TF-IDF of words, pairs of words and pieces of words",
             plain=f"Footwork alone loads it, from `{VOCABULARY}` and `{WEIGHTS}`; torch and "
             "transformers are not needed.",

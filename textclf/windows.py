@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from footwork.arrays import BoolArray, DoubleArray, FloatArray, IntArray
-from footwork.errors import ConfigError
+from footwork.errors import ConfigError, DataError
 from footwork.inference.tokens import (
     TokenizedTexts,
     TokenSequence,
@@ -53,7 +53,10 @@ class WindowedTexts:
 
 
 class TextEncoder:
-    """A tokenizer with what to do about long texts; a `ConfigError` where that is impossible."""
+    """A tokenizer with what to do about long texts; a `ConfigError` where that is impossible.
+
+    With `sides` the sequences say which token is of which text of a pair.
+    """
 
     def __init__(
         self,
@@ -61,6 +64,8 @@ class TextEncoder:
         max_length: int,
         long: LongTexts = "truncate",
         overlap: int | None = None,
+        *,
+        sides: bool = False,
     ) -> None:
         room = room_for_texts(tokenizer, max_length)
         # A pair's shorter text may take half of the room.
@@ -76,6 +81,7 @@ class TextEncoder:
         self._long = long
         self._overlap = overlap
         self._room = room
+        self._sides = sides
         # Truncation is a setting of the tokenizer itself: two threads would undo each other's.
         self._lock = threading.Lock()
 
@@ -85,11 +91,14 @@ class TextEncoder:
         pairs = [pair for _, pair in rows if pair is not None] or None
         if pairs is not None and len(pairs) < len(rows):
             raise ValueError("Either every row has a second text, or none has.")
+        if self._sides and rows and pairs is None:
+            raise DataError("The model compares two texts: give the second ones as `pairs`.")
         with self._lock:
             groups = self._sequences(texts, pairs) if rows else []
         windows = [window for group in groups for window in group]
+        sequences = assembled(self._tokenizer, windows)
         return WindowedTexts(
-            assembled(self._tokenizer, windows),
+            sequences if self._sides else sequences.without_sides(),
             np.array([len(group) for group in groups], np.int64),
             np.array([max(window.tokens, 1) for window in windows], np.float64),
             np.array([any(window.cut for window in group) for group in groups], np.bool_),

@@ -322,7 +322,7 @@ class ImageTask(Task):
         paths = [Path(os.fsdecode(bytes.fromhex(name))) for name in question]
         return self.classifier(folder, precision=precision).logits(paths)
 
-    def manifest(self, data: Any, config: FinetuneConfig) -> dict[str, Any]:
+    def manifest(self, learner: Learner, data: Any) -> dict[str, Any]:
         """What kind of taught classifier it is, and how many images were left out."""
         return {"kind": FINETUNED, "data": {"skipped": len(data.skipped)}}
 

@@ -220,13 +220,13 @@ def merged_card(
     if repository is not None:
         for mark in ('"', " "):
             card = card.replace(f"{mark}{repository}{mark}", f"{mark}{PLACE}{mark}")
-    usage = _use(task, manifest, None)
+    usage, library = _use(task, manifest, None), task.words(manifest).library
     needs_base = re.compile(r"The folder is an adapter: .*?(?=\n\n## |\Z)", re.DOTALL)
     card = needs_base.sub(lambda _: usage, card, count=1)
     changes = {"\nbase_model_relation: adapter\n": "\nbase_model_relation: finetune\n"}
     methods = (*METHODS.values(), *OF_PEFT.values())
     for adapter in [method.adapter for method in methods if method.adapter]:
-        changes[f"\nlibrary_name: {adapter.library}\n"] = "\nlibrary_name: transformers\n"
+        changes[f"\nlibrary_name: {adapter.library}\n"] = f"\nlibrary_name: {library}\n"
         changes[f"\nThis is {adapter.called} "] = f"\nThis is {_PLAIN} "
     if "temperature_in_weights" in (manifest.get("calibration") or {}):
         changes[_DIVIDES] = _DIVIDED
@@ -283,12 +283,12 @@ def _front_matter(report: Report) -> str:
         for metric, interval in report.evaluation.metrics.items()
     ]
     model_id, adapter = manifest["model"]["id"], _adapter(manifest)
+    library = report.task.words(manifest).library
     base = public_model_id(model_id) if model_id else None
-    library = "transformers" if model_id else "footwork"
     relation = "adapter" if adapter else "finetune"
     based: dict[str, Any] = {"base_model": base, "base_model_relation": relation}
     data = ModelCardData(
-        library_name=adapter.library if adapter else library,
+        library_name=adapter.library if adapter and library == "transformers" else library,
         pipeline_tag=pipeline,
         tags=[pipeline, "footwork", manifest["method"]],
         metrics=list(dict.fromkeys(each.metric_type for each in results)),

@@ -19,16 +19,19 @@ from footwork.finetuning.task import EncodedRows, Learner, Notify, logits_of
 from footwork.methods.head import LinearSolution, Solver, held_out_loss, solve
 from footwork.methods.rates import ADAPTERS_GENTLE, GENTLE
 from footwork.models.heads import output_layer_name
+from footwork.models.pairs import ComparisonReader, can_read_apart, reads_apart
 from footwork.models.pooling import READINGS, FeatureReader, let_head_read
 from footwork.training.job import LossFunction, balanced_weights, row_loss
 
-_SAMPLE, _BEGIN = 2000, 10_000
-"""Training rows by which the reading is chosen, and by which a head begins."""
+_SAMPLE, _BEGIN, _PAIRS = 2000, 10_000, 3000
+"""Training rows by which the reading is chosen, and by which a head begins; and from which on an
+encoder that trains reads both texts of a pair together (docs/methods.md)."""
 _HEAD = "head.json"
 _WORDS = {
     "own": "what the model's own head reads",
     "first": "the state of the first token",
     "mean": "the mean over the tokens",
+    "apart": "how the two texts differ, each read by itself",
 }
 
 
@@ -145,12 +148,20 @@ def choose_reading(learner: Learner, rows: EncodedRows) -> str:
     """
     model, config, data = learner.model, learner.config, rows.data
     allowed = [each for each in READINGS if each in learner.task.readings]
+    if reads_apart(model):
+        return "apart"
+    count = len(data.splits["train"])
+    few = config.way.solves or count < _PAIRS
+    if not (data.paired and few and can_read_apart(model)):
+        allowed = [each for each in allowed if each != "apart"]
     if len(allowed) == 1:
         return allowed[0]
-    count = len(data.splits["train"])
     chosen = drawn(count, _SAMPLE)
     reader = FeatureReader(model, states=True)
     states = logits_of(rows, reader, "train", config.mixed_precision, chosen)
+    if "apart" in allowed:
+        comparison = ComparisonReader(model)
+        apart = logits_of(rows, comparison, "train", config.mixed_precision, chosen)
     order: list[str] = []
     if is_main_process():
         targets = data.splits["train"].targets[chosen]
@@ -163,9 +174,10 @@ def choose_reading(learner: Learner, rows: EncodedRows) -> str:
         )
         own = states.shape[1] - 2 * model.config.hidden_size
         parts = np.split(states, [own, own + model.config.hidden_size], axis=1)
+        parts += [apart] if "apart" in allowed else []
         found = {
             reading: loss_on(torch.from_numpy(part))
-            for reading, part in zip(READINGS, parts, strict=True)
+            for reading, part in zip(allowed, parts, strict=True)
         }
         usual = "mean" if config.way.solves else "own"
         margin = found[usual].error

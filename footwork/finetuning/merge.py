@@ -39,10 +39,7 @@ def merge_adapter(
     folder, out = trained_folder(model, revision), Path(out)
     repository = None if folder == Path(model).expanduser() else str(model)
     if (folder / "config.json").exists() and not adapter_in(folder):
-        raise ConfigError(
-            f"{model} is already plain: it has no adapter to merge, and "
-            f'pipeline("{task.kind}-classification") loads it as it is.'
-        )
+        raise ConfigError(f"{model} is already plain: it has no adapter to merge. Use it as it is.")
     adapted, preparation = task.load_trained(folder)
     before = task.probe(adapted, preparation)
     adaptation = adaptation_of(adapted)

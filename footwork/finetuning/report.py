@@ -84,7 +84,7 @@ def manifest_of(
     reported = list(evaluations)[-1]
     rows = {split: len(data.splits[split]) if split in data.splits else 0 for split in SPLITS}
     names = (*LIBRARIES, *learner.task.libraries)
-    more = learner.task.manifest(data, learner.config)
+    more = learner.task.manifest(learner, data)
     facts = {
         "path": learner.source,
         "sha256": data.sha256,

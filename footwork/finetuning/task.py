@@ -92,6 +92,8 @@ class CardWords:
     loads it."""
     made: str = ""
     """What it is, where it is no pretrained model that was trained on."""
+    library: str = "transformers"
+    """That loads it: `footwork` where nothing else does."""
     measure: str = ""
     """Command that measures it on other rows."""
     facts: tuple[str, ...] = ()
@@ -221,7 +223,8 @@ class Task(ABC):
         rates = config.way.rates.get(self.kind)
         if rates is None:
             return None
-        return recipe_for(rates, self.encoder_size(model), rows, config.batch_size)
+        size, solved = self.encoder_size(model), config.way.pretrained and self.readings == ("own",)
+        return recipe_for(rates, size, rows, config.batch_size, solved=solved)
 
     def settle(
         self, config: Any, preparation: Any, model: Any
@@ -260,8 +263,11 @@ class Task(ABC):
     def answer(self, folder: Path, question: Any, precision: Precision) -> FloatArray:
         """Logits of a published folder for `EncodedRows.question`, (N, C)."""
 
-    def manifest(self, data: LabelledData, config: Any) -> dict[str, Any]:
-        """Further keys of `footwork.json`; those of `data` are added to what stands there."""
+    def manifest(self, learner: Learner, data: LabelledData) -> dict[str, Any]:
+        """Further keys of `footwork.json`; those of `data` are added to what stands there.
+
+        `data` are the rows of the learner that could be read.
+        """
         return {}
 
     @abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,7 +52,20 @@ def held_texts(texts: Iterable[str], name: str = "texts") -> list[str]:
 
 MODEL_INPUTS = ("input_ids", "token_type_ids")
 Truncation = Literal["longest_first", "only_first", "only_second"]
+SIDES = "text_sides"
+"""Model input of classifiers that read the two texts of a pair apart, see `Side`."""
 _TEXTS_A_CALL = 1000
+
+
+class Side(IntEnum):
+    """Which text of a pair a token belongs to."""
+
+    BOTH = 0
+    """Before the first text, or after the second: so does a single text begin and end."""
+    FIRST = 1
+    SECOND = 2
+    BETWEEN = 3
+    """Between the two, and what fills up a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +91,11 @@ class TokenizedTexts:
         """Some of the texts, in their order."""
         chosen = range(len(self))[rows] if isinstance(rows, slice) else rows
         inputs = {name: [ids[row] for row in chosen] for name, ids in self.inputs.items()}
+        return TokenizedTexts(inputs, self.pad, self.left)
+
+    def without_sides(self) -> TokenizedTexts:
+        """The same for a model that reads both texts of a pair as one."""
+        inputs = {name: ids for name, ids in self.inputs.items() if name != SIDES}
         return TokenizedTexts(inputs, self.pad, self.left)
 
     def batch(self, rows: Sequence[int], multiple: int = 1) -> dict[str, torch.Tensor]:
@@ -143,6 +162,8 @@ def sequences_of(
 ) -> list[list[TokenSequence]]:
     """The sequences of each text: its beginning alone, or windows over all of it.
 
+    Those of pairs have `SIDES` among their inputs.
+
     `max_length` is always passed on: DeBERTa's tokenizer states none, and would cut nothing.
 
     Args:
@@ -171,6 +192,8 @@ def sequences_of(
     ):
         # A tokenizer without special tokens leaves nothing of an empty text.
         inputs = {name: encoded[name][index] or [_filler(tokenizer)[name]] for name in names}
+        if pairs is not None:
+            inputs[SIDES] = sides_of(encoded.sequence_ids(index)) or [Side.BOTH]
         cut = overlap is None and bool(encoded.encodings[index].overflowing)
         groups[owner].append(TokenSequence(inputs, len(special) - sum(special), cut))
     return groups
@@ -181,8 +204,19 @@ def assembled(tokenizer: Any, sequences: Iterable[TokenSequence]) -> TokenizedTe
     inputs: dict[str, list[list[int]]] = {name: [] for name in _input_names(tokenizer)}
     for sequence in sequences:
         for name, ids in sequence.inputs.items():
-            inputs[name].append(ids)
+            inputs.setdefault(name, []).append(ids)
     return TokenizedTexts(inputs, _filler(tokenizer), tokenizer.padding_side == "left")
+
+
+def sides_of(texts: Sequence[int | None]) -> list[int]:
+    """The side of each token, given which text it is of, 0 or 1; None of a special one."""
+    own = [place for place, text in enumerate(texts) if text is not None]
+    first, last = (own[0], own[-1]) if own else (len(texts), len(texts))
+    outside = Side.BOTH, Side.BETWEEN
+    return [
+        outside[first < place < last] if text is None else (Side.FIRST, Side.SECOND)[text]
+        for place, text in enumerate(texts)
+    ]
 
 
 def room_for_texts(tokenizer: Any, max_length: int) -> int:
@@ -210,4 +244,5 @@ def _filler(tokenizer: Any) -> dict[str, int]:
     return {
         "input_ids": tokenizer.pad_token_id or 0,
         "token_type_ids": tokenizer.pad_token_type_id,
+        SIDES: Side.BETWEEN,
     }

@@ -16,6 +16,7 @@ from footwork.errors import ConfigError, ModelError
 from footwork.methods.adaptation import Adaptation, encoder_name, head_names
 from footwork.methods.table import PEFT, AdaptationConfig, methods_where
 from footwork.models.checkpoints import position_limit, token_table
+from footwork.models.pairs import reads_apart
 
 _DIRECTIONS = ("pissa", "olora")
 """Variants that start from the principal directions of weights."""
@@ -234,7 +235,12 @@ class Prompt(Peft):
     """
 
     def require(self, model: PreTrainedModel, config: AdaptationConfig) -> None:
-        """Refuse a model without a table of tokens, or with too few positions."""
+        """Refuse a model without a table of tokens, with too few positions, or of texts apart."""
+        if reads_apart(model):
+            raise ModelError(
+                "A prompt goes before a text, and this model reads the two texts of a pair apart. "
+                f"Use --method {methods_where(lambda method: not method.texts_alone)}."
+            )
         if model.main_input_name != "input_ids" or token_table(model) is None:
             raise ModelError(
                 f"{type(model).__name__} has no embeddings of tokens to put a prompt before. "

@@ -33,6 +33,7 @@ from footwork.models import hub
 from footwork.models.deberta import accelerate_attention
 from footwork.models.heads import TRAINED_COPY, HeadOrigin, set_labels, settle_head
 from footwork.models.load_faults import known_reason, pointer_reason, tokenizer_reason
+from footwork.models.pairs import VARIANT, class_for
 
 _QUIETING = Lock()
 _BEFORE: list[tuple[int, bool]] = []
@@ -143,6 +144,8 @@ def shape_of(auto_class: Any, config: PreTrainedConfig, model_id: str) -> Any:
     """What `auto_class` makes of a configuration, on the meta device, or a `ModelError`."""
     try:
         with torch.device("meta"):
+            if auto_class is AutoModelForSequenceClassification:
+                auto_class = class_for(config)
             return auto_class.from_config(config, trust_remote_code=False)
     except (ValueError, ImportError) as error:
         reason = first_line(error)
@@ -364,6 +367,15 @@ def _require_base(file: Path, base_id: str) -> None:
     )
 
 
+def _format_options(folder: Path) -> dict[str, Any]:
+    """What transformers must be told to find the weights of a folder."""
+    found = hub.weight_files(folder, [path.name for path in folder.iterdir()])
+    if found and found[0].endswith(".bin"):
+        # It would follow an index of safetensors that are not there.
+        return {"use_safetensors": False}
+    return {"variant": VARIANT} if found == [f"model.{VARIANT}.safetensors"] else {}
+
+
 def _prepared(model: Any) -> Any:
     accelerate_attention(model)
     config: PreTrainedConfig = model.config
@@ -409,10 +421,9 @@ def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:
     parts: hub.Parts = "weights" if hasattr(auto_class, "from_config") else "small"
     folder = str(hub.model_folder(resolved, options.pop("revision", None), parts))
     if parts == "weights":
-        found = hub.weight_files(Path(folder), [path.name for path in Path(folder).iterdir()])
-        if found and found[0].endswith(".bin"):
-            # transformers would follow an index of safetensors that are not there.
-            options["use_safetensors"] = False
+        if auto_class is AutoModelForSequenceClassification:
+            auto_class = class_for(options.get("config") or load_part(AutoConfig, folder))
+        options |= _format_options(Path(folder))
     try:
         with quiet_transformers():
             found = auto_class.from_pretrained(folder, trust_remote_code=False, **options)

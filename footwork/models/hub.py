@@ -34,6 +34,7 @@ _SMALL = re.compile(r"[^/\\]+\.(json|txt|model|jinja|bpe|spm|vocab|codes|tiktoke
 _READER = re.compile(r".*(token|vocab|merges|processor|spm|spiece|bpe|sentencepiece).*")
 _WEIGHTS = (
     *("model.safetensors", "model.safetensors.index.json"),
+    "model.texts_apart.safetensors",  # `footwork.models.pairs`
     *("pytorch_model.bin", "pytorch_model.bin.index.json"),
     *("adapter_model.safetensors", "adapter_model.bin"),
 )

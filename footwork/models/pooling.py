@@ -19,9 +19,11 @@ from torch import nn
 
 from footwork.methods.adaptation import head_names, layer_stack
 from footwork.models.heads import output_layer_name
+from footwork.models.pairs import read_apart
 
-READINGS = ("own", "first", "mean")
-"""What the model reads by itself; the first token; the mean over the tokens."""
+READINGS = ("own", "first", "mean", "apart")
+"""What the model reads by itself; the first token; the mean over the tokens; of pairs, how the two
+texts differ, each read by itself (`footwork.models.pairs`)."""
 _VALUE = re.compile(r"\.(value|value_proj|v_lin)$")
 _HANDED_ON = re.compile(r"attention\.(output\.dense|out_lin)$")
 _MEAN_WEIGHT = 16.0
@@ -42,6 +44,7 @@ class FeatureReader(nn.Module):
         super().__init__()
         self.model, self.states = model, states
         self.classifier = classifier or model
+        self.config = self.classifier.config
         self.layer = output_layer_name(self.classifier)
         self.base = self.classifier.base_model_prefix
 
@@ -74,6 +77,9 @@ def let_head_read(model: Any, reading: str) -> bool:
     configuration included.
     """
     if reading == "own":
+        return True
+    if reading == "apart":
+        read_apart(model)
         return True
     if hasattr(model.config, "classifier_pooling"):
         model.config.classifier_pooling = "mean" if reading == "mean" else "cls"

@@ -29,6 +29,7 @@ from footwork.accelerator import (
 from footwork.arrays import FloatArray
 from footwork.files.faults import counted
 from footwork.inference.halving import run_in_batches
+from footwork.models.pairs import reads_apart
 from footwork.training.job import TrainingJob
 
 _STATES = "trunk_states"
@@ -64,6 +65,7 @@ def frozen_trunk(
     all that trains.
     """
     stack, depth = trunk_of(job.model)
+    depth = 0 if reads_apart(job.model) else depth  # a row of a batch is two of the layers
     if not depth:
         yield job, None
         return

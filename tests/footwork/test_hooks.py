@@ -517,7 +517,7 @@ def test_what_the_page_says_of_python_runs(
     monkeypatch.chdir(tmp_path)
     sentiment_table(Path("reviews.csv"), 40)
     sentiment_table(Path("more.csv"), 30)
-    monkeypatch.setattr(recipes, "recipe_for", lambda *_: Recipe(1e-3, 1, "few"))
+    monkeypatch.setattr(recipes, "recipe_for", lambda *_, **__: Recipe(1e-3, 1, "few"))
     with quick_ending():
         for block in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
             exec(block, {"__name__": "page"})

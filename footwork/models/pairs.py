@@ -1,0 +1,167 @@
+"""Classifiers of pairs that read the two texts apart, and compare what the encoder says of each.
+
+Usually both stand in one sequence, whose attention compares them: the stronger way, if it is given
+enough pairs to learn by. An encoder that was trained to tell what whole sentences mean compares two
+of them from the beginning.
+
+Source: InferSent, Conneau et al. 2017, section 3.1 (arXiv:1705.02364), without the vectors as they
+are.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from footwork.errors import ModelError
+from footwork.inference.tokens import Side
+from footwork.methods.adaptation import encoder_of, head_names
+
+VARIANT = "texts_apart"
+"""Of the name of the file of weights: transformers' own classes find none, and say so."""
+
+
+def reads_apart(model: Any) -> bool:
+    """Whether a classifier, or what its features are heard by, takes the sides of its tokens."""
+    return bool(getattr(getattr(model, "config", None), "texts_apart", False))
+
+
+def can_read_apart(model: Any) -> bool:
+    """Whether its encoder says something of each token, and has no layer of ours that averages."""
+    config = model.config
+    return not (getattr(config, "is_encoder_decoder", False) or getattr(config, "mean_layer", 0))
+
+
+def read_apart(model: Any) -> None:
+    """Let a classifier read two texts apart, in place, if it does not: its head is new."""
+    if reads_apart(model):
+        return
+    model.__class__ = _class_apart(model.__class__)
+    model.config.texts_apart = True
+    model.compare()
+
+
+def class_for(config: PreTrainedConfig) -> Any:
+    """What makes a classifier of texts, or of pairs that are read apart, by its configuration."""
+    if getattr(config, "texts_apart", False) is not True:
+        return AutoModelForSequenceClassification
+    known = AutoModelForSequenceClassification._model_mapping
+    if type(config) not in known:
+        raise ModelError(f"transformers has no classifier of texts for a {config.model_type}.")
+    return _class_apart(known[type(config)])
+
+
+class ComparisonReader(nn.Module):
+    """What an output layer would read of the two texts apart, as `logits`, (B, 2 W)."""
+
+    def __init__(self, classifier: Any) -> None:
+        super().__init__()
+        self.encoder = encoder_of(classifier)
+        self.config = SimpleNamespace(texts_apart=True)
+
+    def forward(self, **batch: torch.Tensor) -> Any:
+        """Of tokens, their mask and their sides, (B, T) each."""
+        return SimpleNamespace(logits=_compared(self.encoder, **batch))
+
+
+class _Apart:
+    """Before a class of transformers: its encoder, and one output layer on a comparison."""
+
+    config: Any
+    base_model: Any
+    classifier: nn.Linear
+
+    def __init__(self, config: PreTrainedConfig, *given: Any, **named: Any) -> None:
+        super().__init__(config, *given, **named)  # type: ignore[call-arg]
+        self.compare()
+
+    @classmethod
+    def from_config(cls, config: PreTrainedConfig, **_: Any) -> Any:
+        """As the auto classes: without weights."""
+        return cls._from_config(config)  # type: ignore[attr-defined]
+
+    def compare(self) -> None:
+        """Put one output layer, which says nothing yet, in the place of the head."""
+        for name in head_names(self):
+            owner, _, part = name.rpartition(".")
+            setattr(self.get_submodule(owner), part, None)  # type: ignore[attr-defined]
+        at = next(self.base_model.parameters())
+        width = 2 * self.config.hidden_size
+        # Nothing is drawn by chance: a resumed run goes on as the undisturbed one.
+        layer = nn.utils.skip_init(nn.Linear, width, self.config.num_labels, device=at.device)
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
+        self.classifier = layer.requires_grad_(at.requires_grad)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        text_sides: torch.Tensor | None = None,
+        **_: Any,
+    ) -> SequenceClassifierOutput:
+        """Of tokens, their mask and sides, (B, T) each; without sides of a text beside itself."""
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        sides = torch.zeros_like(input_ids) if text_sides is None else text_sides
+        features = _compared(self.base_model, input_ids, mask, sides)
+        return SequenceClassifierOutput(logits=self.classifier(features))
+
+    def save_pretrained(self, folder: Any, **options: Any) -> None:
+        """Under a name by which transformers does not take it for one of its own."""
+        options |= {"variant": VARIANT}
+        super().save_pretrained(folder, **options)  # type: ignore[misc]
+
+
+@cache
+def _class_apart(kind: Any) -> Any:
+    return type(f"Apart{kind.__name__}", (_Apart, kind), {"__module__": __name__})
+
+
+def _compared(
+    encoder: Any,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    text_sides: torch.Tensor,
+    **_: Any,
+) -> torch.Tensor:
+    """|u - v| and u * v of the two mean vectors, (B, 2 W); the second add up to their cosine."""
+    sides = [(text_sides == Side.BOTH) | (text_sides == own) for own in (Side.FIRST, Side.SECOND)]
+    kept = torch.cat(sides) & attention_mask.bool().repeat(2, 1)
+    lengths = kept.sum(1)
+    width = max(int(lengths.max()), 1)
+    order = kept.logical_not().to(torch.int8).argsort(dim=1, stable=True)[:, :width]
+    ids = input_ids.repeat(2, 1).gather(1, order)
+    mask = (torch.arange(width, device=ids.device) < lengths[:, None]).to(attention_mask.dtype)
+    vectors = _mean_vectors(encoder, ids, mask, lengths)
+    # Of mean square 1: |u - v| and u * v are then of the size that weights are used to.
+    size = vectors.square().mean(1, keepdim=True).clamp_min(1e-12).rsqrt()
+    one, two = (vectors * size).chunk(2)
+    return torch.cat([(one - two).abs(), one * two], dim=1)
+
+
+def _mean_vectors(
+    encoder: Any, ids: torch.Tensor, mask: torch.Tensor, lengths: torch.Tensor
+) -> torch.Tensor:
+    """Means over the tokens of texts, (2B, W); on a processor no answer depends on the others.
+
+    There, but while it learns, texts of one length are read together, and none is padded.
+    """
+    if encoder.training or ids.device.type != "cpu":
+        states = encoder(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        weights = mask.unsqueeze(-1).to(states.dtype)
+        return (states * weights).sum(1) / weights.sum(1).clamp_min(1)
+    found: torch.Tensor | None = None
+    for length in lengths.clamp_min(1).unique().tolist():
+        rows = (lengths.clamp_min(1) == length).nonzero()[:, 0]
+        alone = {"input_ids": ids[rows, :length], "attention_mask": mask[rows, :length]}
+        means = encoder(**alone).last_hidden_state.float().mean(1)
+        found = means.new_empty(len(ids), means.shape[1]) if found is None else found
+        found[rows] = means
+    assert found is not None
+    return found

@@ -1,0 +1,206 @@
+"""Classifiers that read the two texts of a pair apart, from their features to what is published."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+from transformers import AutoModelForSequenceClassification
+
+from footwork.errors import ConfigError, DataError, ModelError
+from footwork.files.folders import read_json
+from footwork.inference.tokens import SIDES, tokenize
+from footwork.models.pairs import ComparisonReader, can_read_apart, read_apart, reads_apart
+from footwork.models.pooling import FeatureReader, let_head_read
+from tests.models import FAMILIES, build_base, build_tokenizer
+from tests.runs import train_here
+from tests.toy_training import build_toy_model
+from textclf import ClassifierOptions, TextClassifier, TrainConfig, merge
+
+ONES = ["good film", "bad food and a poor movie", "what is this", "angry people like it"]
+OTHERS = ["a great movie", "bad", "who was it then, and when and where", "angry people like it"]
+WORDS = "good bad great poor film movie book food service price love hate best worst".split()  # noqa: SIM905 - as a reader sees words
+
+
+def pairs(count: int, seed: int = 0) -> list[dict[str, str]]:
+    """The same sentence twice, or two others: an encoder that was never trained tells them."""
+    draw = random.Random(seed)
+    rows = []
+    for number in range(count):
+        one, other = (" ".join(draw.choices(WORDS, k=draw.randint(3, 9))) for _ in range(2))
+        same = number % 2 == 0
+        label = "same" if same else "other"
+        rows.append({"text": one, "text_pair": one if same else other, "label": label})
+    return rows
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_base(tmp_path_factory.mktemp("base") / "bert", "bert")
+
+
+@pytest.fixture(scope="module")
+def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    config = TrainConfig(model_id=str(base), method="head", max_length=64)
+    data = {"train": pairs(120), "test": pairs(40, seed=1)}
+    return train_here(data, tmp_path_factory.mktemp("trained") / "out", config)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_features_are_those_of_each_text_by_itself(family: str) -> None:
+    model, tokenizer = build_toy_model(family).eval(), build_tokenizer(family)
+    both = tokenize(tokenizer, ONES, OTHERS, 64).batch(range(4))
+    with torch.inference_mode():
+        found = ComparisonReader(model)(**both).logits
+        sides = []
+        for texts in (ONES, OTHERS):
+            alone = tokenize(tokenizer, texts, None, 64)
+            rows = [alone.batch([row]) for row in range(4)]
+            states = [model.base_model(**row).last_hidden_state.mean(1) for row in rows]
+            sides.append(functional.normalize(torch.cat(states)))
+    one, other = sides
+    width = model.config.hidden_size
+    wanted = [(one - other).abs() * width**0.5, one * other * width]
+    torch.testing.assert_close(found, torch.cat(wanted, 1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found[3, :width], torch.zeros(width))  # twice the same text
+
+
+def test_in_training_rows_are_padded_and_say_the_same() -> None:
+    model = build_toy_model("bert")
+    for part in model.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    model.config.attention_probs_dropout_prob = 0.0
+    both = tokenize(build_tokenizer("bert"), ONES, OTHERS, 64).batch(range(4))
+    reader = ComparisonReader(model)
+    padded = reader.train()(**both).logits
+    torch.testing.assert_close(padded, reader.eval()(**both).logits, atol=1e-5, rtol=1e-4)
+
+
+def test_an_output_layer_takes_the_place_of_the_whole_head() -> None:
+    model = build_toy_model("roberta").eval()
+    both = tokenize(build_tokenizer("roberta"), ONES, OTHERS, 64).batch(range(4))
+    with torch.inference_mode():
+        wanted = ComparisonReader(model)(**both).logits
+        assert let_head_read(model, "apart")
+        assert torch.equal(FeatureReader(model)(**both).logits, wanted)
+    assert reads_apart(model)
+    names = {name for name, _ in model.named_parameters() if not name.startswith("roberta.")}
+    assert names == {"classifier.weight", "classifier.bias"}
+    read_apart(model)  # once is enough
+    assert {name for name, _ in model.named_parameters()} >= names
+
+
+@pytest.mark.parametrize("setting", ["is_encoder_decoder", "mean_layer"])
+def test_a_model_that_decodes_or_averages_reads_pairs_together(setting: str) -> None:
+    model = build_toy_model("bert")
+    assert can_read_apart(model)
+    setattr(model.config, setting, True)
+    assert not can_read_apart(model)
+
+
+def test_the_head_reads_texts_apart_where_rows_left_out_say_so(trained: Any) -> None:
+    assert trained.manifest["texts_apart"] is True
+    assert trained.evaluation.metrics["accuracy"].value > 0.9
+    assert any("how the two texts differ" in note for note in trained.notes)
+
+
+def test_what_reads_apart_is_no_model_of_transformers_alone(trained: Any) -> None:
+    with pytest.raises(OSError, match=r"model\.safetensors"):
+        AutoModelForSequenceClassification.from_pretrained(trained.folder)
+    card = (trained.folder / "README.md").read_text("utf-8")
+    assert "library_name: footwork" in card
+    assert "Footwork alone loads it" in card
+    assert "pipeline(" not in card
+
+
+def test_an_answer_depends_on_its_pair_alone(trained: Any) -> None:
+    rows = pairs(60, seed=2)
+    ones, others = [row["text"] for row in rows], [row["text_pair"] for row in rows]
+    classifier = TextClassifier.load(trained.folder, ClassifierOptions(precision="float32"))
+    together = classifier.logits(ones, others)
+    alone = [classifier.logits([one], [other])[0] for one, other in zip(ones, others, strict=True)]
+    assert np.array_equal(together, np.stack(alone))
+    shuffled = np.random.default_rng(0).permutation(60)
+    again = classifier.logits([ones[row] for row in shuffled], [others[row] for row in shuffled])
+    assert np.array_equal(again, together[shuffled])
+
+
+def test_windows_of_a_long_text_stand_beside_the_other(trained: Any) -> None:
+    options = ClassifierOptions(long="windows", max_length=16)
+    classifier = TextClassifier.load(trained.folder, options)
+    long = " ".join(WORDS * 3)
+    [answer] = classifier.predict([long], ["good film"])
+    assert answer.label == "other"
+    assert classifier.texts_cut == 0
+
+
+def test_a_model_of_pairs_asks_for_the_second_text(trained: Any) -> None:
+    classifier = TextClassifier.load(trained.folder)
+    classifier.text_columns = ()  # as where it is not known what it was trained on
+    with pytest.raises(DataError, match="give the second ones as `pairs`"):
+        classifier.predict(["good film"])
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "top-k", "adapter", "gradual"])
+def test_every_method_trains_on_from_there(base: Path, tmp_path: Path, method: str) -> None:
+    config = TrainConfig(
+        model_id=str(base), method=method, max_length=64, learning_rate=5e-5, num_epochs=2
+    )
+    data = {"train": pairs(120), "test": pairs(40, seed=1)}
+    run = train_here(data, tmp_path / "out", config)
+    assert run.manifest["texts_apart"] is True
+    assert run.manifest["reload_difference"] < 1e-4
+    assert run.evaluation.metrics["accuracy"].value > 0.9
+
+
+def test_an_adapter_of_pairs_is_merged_and_goes_on(base: Path, tmp_path: Path) -> None:
+    data = {"train": pairs(120), "test": pairs(40, seed=1)}
+    settings: dict[str, Any] = {"max_length": 64, "learning_rate": 5e-5, "num_epochs": 1}
+    first = train_here(
+        data, tmp_path / "first", TrainConfig(model_id=str(base), method="lora", **settings)
+    )
+    merge(first.folder, tmp_path / "merged")
+    ones, others = [row["text"] for row in data["test"]], [row["text_pair"] for row in data["test"]]
+    answers = [
+        TextClassifier.load(folder, ClassifierOptions(precision="float32")).predict_proba(
+            ones, others
+        )
+        for folder in (first.folder, tmp_path / "merged")
+    ]
+    np.testing.assert_allclose(*answers, atol=1e-5)
+    assert "library_name: footwork" in (tmp_path / "merged/README.md").read_text("utf-8")
+    folder = str(first.folder)
+    on = TrainConfig(model_id=folder, continue_adapter=True, **settings)
+    second = train_here(data, tmp_path / "second", on)
+    assert second.manifest["head"]["kept"]
+    assert second.evaluation.metrics["accuracy"].value > 0.9
+
+
+def test_a_model_of_pairs_is_trained_on_with_pairs_alone(trained: Any, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"model_id": str(trained.folder), "max_length": 64}
+    again = train_here(
+        {"train": pairs(60, seed=3), "test": pairs(20, seed=4)},
+        tmp_path / "again",
+        TrainConfig(method="full", learning_rate=1e-5, num_epochs=1, **settings),
+    )
+    assert again.manifest["head"]["kept"]
+    assert again.evaluation.metrics["accuracy"].value > 0.9
+    single = [{"text": row["text"], "label": row["label"]} for row in pairs(60)]
+    with pytest.raises(ConfigError, match="was trained on pairs of texts"):
+        train_here(single, tmp_path / "single", TrainConfig(**settings))
+    with pytest.raises(ModelError, match="reads the two texts of a pair apart"):
+        train_here(pairs(60), tmp_path / "prompt", TrainConfig(method="prompt", **settings))
+    assert not (tmp_path / "prompt").exists()
+
+
+def test_single_texts_have_no_sides(trained: Any) -> None:
+    tokenizer = build_tokenizer("bert")
+    assert SIDES not in tokenize(tokenizer, ONES, None, 64).inputs
+    assert SIDES in tokenize(tokenizer, ONES, OTHERS, 64).inputs
+    assert read_json(trained.folder / "config.json")["texts_apart"] is True
