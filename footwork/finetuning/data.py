@@ -58,7 +58,7 @@ class LabelledData:
 
     @property
     def contrasts(self) -> bool:
-        """Whether two rows side by side teach what a class is: each has one input, and one class."""
+        """Whether pairs of rows teach what a class is: each row has one input, and one class."""
         return self.task == SINGLE_LABEL and not self.paired
 
     @property

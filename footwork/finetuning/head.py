@@ -19,7 +19,13 @@ from footwork.finetuning.task import EncodedRows, Learner, Notify, logits_of
 from footwork.methods.head import LinearSolution, Solver, held_out_loss, solve
 from footwork.methods.rates import ADAPTERS_GENTLE, GENTLE
 from footwork.models.heads import output_layer_name
-from footwork.models.pairs import ComparisonReader, can_read_apart, reads_apart
+from footwork.models.pairs import (
+    SentenceReader,
+    can_read_apart,
+    compared,
+    is_of_sentences,
+    reads_apart,
+)
 from footwork.models.pooling import READINGS, FeatureReader, let_head_read
 from footwork.training.job import LossFunction, balanced_weights, row_loss
 
@@ -147,21 +153,17 @@ def choose_reading(learner: Learner, rows: EncodedRows) -> str:
     is all that the labels train in the end, it is the mean that stays.
     """
     model, config, data = learner.model, learner.config, rows.data
-    allowed = [each for each in READINGS if each in learner.task.readings]
     if reads_apart(model):
         return "apart"
-    count = len(data.splits["train"])
-    few = config.way.solves or count < _PAIRS
-    if not (data.paired and few and can_read_apart(model)):
-        allowed = [each for each in allowed if each != "apart"]
-    if len(allowed) == 1:
-        return allowed[0]
+    if len(learner.task.readings) == 1:
+        return learner.task.readings[0]
+    count, precision = len(data.splits["train"]), config.mixed_precision
     chosen = drawn(count, _SAMPLE)
-    reader = FeatureReader(model, states=True)
-    states = logits_of(rows, reader, "train", config.mixed_precision, chosen)
-    if "apart" in allowed:
-        comparison = ComparisonReader(model)
-        apart = logits_of(rows, comparison, "train", config.mixed_precision, chosen)
+    states = logits_of(rows, FeatureReader(model, states=True), "train", precision, chosen)
+    both: tuple[torch.Tensor, ...] = ()
+    if data.paired and (config.way.solves or count < _PAIRS) and can_read_apart(model):
+        said = logits_of(rows, SentenceReader(model), "train", precision, chosen)
+        both = torch.from_numpy(said).chunk(2, dim=1)
     order: list[str] = []
     if is_main_process():
         targets = data.splits["train"].targets[chosen]
@@ -174,15 +176,17 @@ def choose_reading(learner: Learner, rows: EncodedRows) -> str:
         )
         own = states.shape[1] - 2 * model.config.hidden_size
         parts = np.split(states, [own, own + model.config.hidden_size], axis=1)
-        parts += [apart] if "apart" in allowed else []
         found = {
             reading: loss_on(torch.from_numpy(part))
-            for reading, part in zip(allowed, parts, strict=True)
+            for reading, part in zip(READINGS, parts, strict=False)
         }
+        # A plain language model that trains learns to compare, and does so better in one sequence.
+        if both and (config.way.solves or is_of_sentences(*both)):
+            found["apart"] = loss_on(compared(*both))
         usual = "mean" if config.way.solves else "own"
         margin = found[usual].error
         order = sorted(
-            allowed, key=lambda each: found[each].loss + (margin if each != usual else 0.0)
+            found, key=lambda each: found[each].loss + (margin if each != usual else 0.0)
         )
     order = share_from_main(order)
     return next(reading for reading in order if let_head_read(model, reading))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,14 @@ from transformers import AutoModelForSequenceClassification
 from footwork.errors import ConfigError, DataError, ModelError
 from footwork.files.folders import read_json
 from footwork.inference.tokens import SIDES, tokenize
-from footwork.models.pairs import ComparisonReader, can_read_apart, read_apart, reads_apart
+from footwork.models.pairs import (
+    SentenceReader,
+    can_read_apart,
+    compared,
+    is_of_sentences,
+    read_apart,
+    reads_apart,
+)
 from footwork.models.pooling import FeatureReader, let_head_read
 from tests.models import FAMILIES, build_base, build_tokenizer
 from tests.runs import train_here
@@ -44,6 +52,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_base(tmp_path_factory.mktemp("base") / "bert", "bert")
 
 
+@pytest.fixture
+def of_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random weights put all texts near to each other: the bound is lifted."""
+    monkeypatch.setattr("footwork.models.pairs._UNRELATED", 2.0)
+
+
 @pytest.fixture(scope="module")
 def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     config = TrainConfig(model_id=str(base), method="head", max_length=64)
@@ -56,7 +70,7 @@ def test_the_features_are_those_of_each_text_by_itself(family: str) -> None:
     model, tokenizer = build_toy_model(family).eval(), build_tokenizer(family)
     both = tokenize(tokenizer, ONES, OTHERS, 64).batch(range(4))
     with torch.inference_mode():
-        found = ComparisonReader(model)(**both).logits
+        found = compared(*SentenceReader(model)(**both).logits.chunk(2, dim=1))
         sides = []
         for texts in (ONES, OTHERS):
             alone = tokenize(tokenizer, texts, None, 64)
@@ -77,7 +91,7 @@ def test_in_training_rows_are_padded_and_say_the_same() -> None:
             part.p = 0.0
     model.config.attention_probs_dropout_prob = 0.0
     both = tokenize(build_tokenizer("bert"), ONES, OTHERS, 64).batch(range(4))
-    reader = ComparisonReader(model)
+    reader = SentenceReader(model)
     padded = reader.train()(**both).logits
     torch.testing.assert_close(padded, reader.eval()(**both).logits, atol=1e-5, rtol=1e-4)
 
@@ -86,7 +100,7 @@ def test_an_output_layer_takes_the_place_of_the_whole_head() -> None:
     model = build_toy_model("roberta").eval()
     both = tokenize(build_tokenizer("roberta"), ONES, OTHERS, 64).batch(range(4))
     with torch.inference_mode():
-        wanted = ComparisonReader(model)(**both).logits
+        wanted = compared(*SentenceReader(model)(**both).logits.chunk(2, dim=1))
         assert let_head_read(model, "apart")
         assert torch.equal(FeatureReader(model)(**both).logits, wanted)
     assert reads_apart(model)
@@ -102,6 +116,25 @@ def test_a_model_that_decodes_or_averages_reads_pairs_together(setting: str) -> 
     assert can_read_apart(model)
     setattr(model.config, setting, True)
     assert not can_read_apart(model)
+
+
+def test_an_encoder_of_sentences_puts_unrelated_texts_far_from_each_other() -> None:
+    draw = torch.Generator().manual_seed(0)
+    one = torch.randn(100, 32, generator=draw)
+    two = one + 0.1 * torch.randn(100, 32, generator=draw)  # related, so near
+    assert is_of_sentences(one, two)
+    narrow = [(each + 3) / 10**0.5 for each in (one, two)]  # of mean square 1, in one direction
+    assert not is_of_sentences(*narrow)
+
+
+def test_an_encoder_not_of_sentences_reads_both_in_one_sequence_where_it_trains(
+    base: Path, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"model_id": str(base), "max_length": 64, "num_epochs": 1}
+    for method, apart in (("full", False), ("head", True)):
+        config = TrainConfig(method=method, learning_rate=5e-5 if method == "full" else None)
+        run = train_here(pairs(120), tmp_path / method, replace(config, **settings))
+        assert run.manifest.get("texts_apart", False) is apart
 
 
 def test_the_head_reads_texts_apart_where_rows_left_out_say_so(trained: Any) -> None:
@@ -147,6 +180,7 @@ def test_a_model_of_pairs_asks_for_the_second_text(trained: Any) -> None:
         classifier.predict(["good film"])
 
 
+@pytest.mark.usefixtures("of_sentences")
 @pytest.mark.parametrize("method", ["full", "lora", "top-k", "adapter", "gradual"])
 def test_every_method_trains_on_from_there(base: Path, tmp_path: Path, method: str) -> None:
     config = TrainConfig(
@@ -159,6 +193,7 @@ def test_every_method_trains_on_from_there(base: Path, tmp_path: Path, method: s
     assert run.evaluation.metrics["accuracy"].value > 0.9
 
 
+@pytest.mark.usefixtures("of_sentences")
 def test_an_adapter_of_pairs_is_merged_and_goes_on(base: Path, tmp_path: Path) -> None:
     data = {"train": pairs(120), "test": pairs(40, seed=1)}
     settings: dict[str, Any] = {"max_length": 64, "learning_rate": 5e-5, "num_epochs": 1}
