@@ -106,6 +106,12 @@ def test_the_method_follows_from_the_rows_and_the_size_of_the_encoder(
     )
 
 
+def test_a_target_or_a_loss_of_ones_own_is_learned_in_steps() -> None:
+    for settings in ({"target": "rows.csv"}, {"loss": lambda logits, _: logits.sum(1)}):
+        chosen, _ = TrainConfig(**settings).chosen(50, int(86e6), contrasts=True)  # type: ignore[arg-type]
+        assert chosen.method == "full"
+
+
 def test_the_readme_names_every_method_and_what_it_trains() -> None:
     names = r"\|".join((AUTO, *METHODS, f"{PEFT}NAME"))
     row = next(line for line in README.splitlines() if line.startswith("| method |"))

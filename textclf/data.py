@@ -112,11 +112,6 @@ class TextData(LabelledData):
     """Bad rows at which training would stop; only with `keep_going`."""
 
     @property
-    def paired(self) -> bool:
-        """Whether a row has two texts."""
-        return self.train.pairs is not None
-
-    @property
     def train(self) -> Examples:
         """To learn from."""
         return self.splits["train"]
@@ -178,6 +173,7 @@ def load_data(data: Any, options: DataOptions = FIND_OUT) -> TextData:
         text_columns=columns.text,
         label_column=columns.label_column,
         splits=splits,
+        paired=len(columns.text) > 1 and splits["train"].pairs is not None,
         sha256=found.sha256,
         notes=_notes(found, (*columns.notes, *doubt, *kind.notes, *gaps, *withheld, *note)),
         skipped=bad if table_format.skip_bad_rows else (),

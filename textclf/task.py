@@ -62,7 +62,9 @@ class TokenizedRows(EncodedRows):
 
     def __init__(self, learner: Learner) -> None:
         super().__init__(learner.data)
-        config, self._model = cast("TrainConfig", learner.config), learner.model
+        config = cast("TrainConfig", learner.config)
+        # Alone: rows outlive the models that they are given to.
+        self.config = getattr(learner.model, "config", None)
         self._sided: dict[str, TokenizedTexts] = {
             split: tokenize(learner.preparation, part.texts, part.pairs, config.max_length)
             for split, part in self.data.splits.items()
@@ -72,12 +74,12 @@ class TokenizedRows(EncodedRows):
     def for_learner(self, learner: Learner) -> Self:
         """The same texts, as another model takes them."""
         changed = copy(self)
-        changed._model = learner.model
+        changed.config = getattr(learner.model, "config", None)
         return changed
 
     def inputs(self, split: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:
         """Token ids and their mask."""
-        return self._taken_by(self._model)[split].batch(rows)
+        return self._taken_by(self)[split].batch(rows)
 
     def lengths(self, split: str) -> Sequence[int]:
         """Tokens of the texts."""
@@ -86,7 +88,7 @@ class TokenizedRows(EncodedRows):
     @property
     def pad(self) -> Callable[[dict[str, torch.Tensor], int], dict[str, torch.Tensor]]:
         """With the tokenizer's padding."""
-        return self._taken_by(self._model)["train"].widen
+        return self._taken_by(self)["train"].widen
 
     def _taken_by(self, model: Any) -> dict[str, TokenizedTexts]:
         return self._sided if reads_apart(model) else self._texts

@@ -121,6 +121,13 @@ class FinetuningConfig(PublishConfig, LoopConfig):
                 told[name] = dict(vars(value)) if isinstance(value, Settings) else value
         return told
 
+    def chosen(
+        self, rows: int, encoder_parameters: int, *, contrasts: bool
+    ) -> tuple[Self, tuple[str, ...]]:
+        """As of any adaptation; what a target or a loss of one's own asks for is done in steps."""
+        contrasts &= self.target is None and self.loss is None
+        return super().chosen(rows, encoder_parameters, contrasts=contrasts)
+
     def settled(
         self, task: str, recipe: Recipe | None, length: str, others: Mapping[str, Any]
     ) -> tuple[Self, dict[str, str], str | None]:

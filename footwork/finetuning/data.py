@@ -50,11 +50,8 @@ class LabelledData:
     """What was detected or surprising, one sentence each."""
     skipped: tuple[Any, ...] = ()
     """Rows that were left out, with a reason each."""
-
-    @property
-    def paired(self) -> bool:
-        """Whether a row has two inputs, which a model may read apart."""
-        return False
+    paired: bool = False
+    """Whether a row has two inputs, which a model may read apart."""
 
     @property
     def contrasts(self) -> bool:

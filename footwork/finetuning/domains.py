@@ -137,6 +137,10 @@ class RearrangedRows(EncodedRows):
         super().__init__(data)
         self._rows, self._places, self.varies = rows, places, rows.varies
 
+    def for_learner(self, learner: Learner) -> RearrangedRows:
+        """In the same order, as another model takes them."""
+        return RearrangedRows(self._rows.for_learner(learner), self.data, self._places)
+
     def inputs(self, split: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:
         """As they were encoded."""
         return self._gathered(split, rows, self._rows.inputs)
@@ -240,6 +244,7 @@ def labelled_target(rows: EncodedRows, chosen: Sequence[int], seed: int) -> Enco
         splits={name: Inputs(tuple(part), targets[part]) for name, part in found.items()},
         held_out=True,
         sha256=data.sha256,
+        paired=data.paired,
     )
     return RearrangedRows(rows, other, {n: [places[i] for i in part] for n, part in found.items()})
 

@@ -170,6 +170,8 @@ def train_again(
     model, head, scale = load(learner.task, rows.data, config, learner.preparation)
     other = replace(learner, model=model, data=rows.data, config=config, head=head, scale=scale)
     place.mkdir(exist_ok=True)
+    if rows.data.paired:  # each model may read them in its own way
+        rows = rows.for_learner(other)
     return other, fit(other, rows, place, newest_checkpoint(place), notify)[0]
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from footwork.accelerator import compute_device, is_main_process, share_from_main
-from footwork.errors import ModelError
 from footwork.evaluation.splits import strata
 from footwork.files.folders import read_json, write_json
 from footwork.finetuning.config import FinetuningConfig
@@ -18,7 +17,7 @@ from footwork.finetuning.data import LabelledData
 from footwork.finetuning.task import EncodedRows, Learner, Notify, logits_of
 from footwork.methods.head import LinearSolution, Solver, held_out_loss, solve
 from footwork.methods.rates import ADAPTERS_GENTLE, GENTLE
-from footwork.models.heads import output_layer_name
+from footwork.models.heads import can_solve_output, output_layer_name
 from footwork.models.pairs import (
     SentenceReader,
     can_read_apart,
@@ -106,9 +105,7 @@ def can_be_solved(learner: Learner) -> bool:
     that, if it is not solved again: at the rates of very small encoders it would not.
     """
     method = learner.config.way
-    try:
-        output_layer_name(learner.model)
-    except ModelError:
+    if not can_solve_output(learner.model):
         return False
     rate = learner.config.learning_rate or 0.0  # of a head alone there is none
     gentle = rate <= (GENTLE if method.adapter is None else ADAPTERS_GENTLE) or method.solves
@@ -161,7 +158,8 @@ def choose_reading(learner: Learner, rows: EncodedRows) -> str:
     chosen = drawn(count, _SAMPLE)
     states = logits_of(rows, FeatureReader(model, states=True), "train", precision, chosen)
     both: tuple[torch.Tensor, ...] = ()
-    if data.paired and (config.way.solves or count < _PAIRS) and can_read_apart(model):
+    few = config.way.solves or count < _PAIRS
+    if data.paired and few and not config.tokens_before and can_read_apart(model.config):
         said = logits_of(rows, SentenceReader(model), "train", precision, chosen)
         both = torch.from_numpy(said).chunk(2, dim=1)
     order: list[str] = []

@@ -20,7 +20,13 @@ from footwork.finetuning.task import Learner, Notify, Task
 from footwork.finetuning.validation import settled_by_validation
 from footwork.methods.table import adapter_in, method_names, method_of
 from footwork.models.checkpoints import base_of, model_commit
-from footwork.models.heads import HeadOrigin, scale_output, start_output, target_scale
+from footwork.models.heads import (
+    HeadOrigin,
+    can_solve_output,
+    scale_output,
+    start_output,
+    target_scale,
+)
 from footwork.models.hub import model_folder, resolve_model_id
 from footwork.tables.held import data_name
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
@@ -54,7 +60,8 @@ def plan(
     model, head, scale = load(task, data, config, preparation)
     size = task.encoder_size(model) if config.way.has_model else 0
     rows = len(data.splits["train"])
-    config, why = config.chosen(rows, size, contrasts=data.contrasts and not head.kept)
+    contrasts = data.contrasts and not head.kept and (not size or can_solve_output(model))
+    config, why = config.chosen(rows, size, contrasts=contrasts)
     if why:  # `Task.open` has asked only a method that was named
         config.way.adaptation.require(model, config)
     if config.target is not None:

@@ -30,7 +30,7 @@ from footwork.inference.halving import run_in_batches
 from footwork.methods.adaptation import encoder_of
 from footwork.methods.head import LinearSolution
 from footwork.methods.rates import Recipe, recipe_for
-from footwork.models.heads import HeadOrigin
+from footwork.models.heads import HeadOrigin, can_solve_output
 from footwork.options import Precision
 
 
@@ -223,7 +223,8 @@ class Task(ABC):
         rates = config.way.rates.get(self.kind)
         if rates is None:
             return None
-        size, solved = self.encoder_size(model), config.way.pretrained and self.readings == ("own",)
+        begins_solved = config.way.pretrained and self.readings == ("own",)
+        size, solved = self.encoder_size(model), begins_solved and can_solve_output(model)
         return recipe_for(rates, size, rows, config.batch_size, solved=solved)
 
     def settle(

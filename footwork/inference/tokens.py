@@ -185,6 +185,7 @@ def sequences_of(
         return_attention_mask=False,
     )
     names = _input_names(tokenizer)
+    between = _special_tokens(tokenizer, pair=True) - _special_tokens(tokenizer, pair=False)
     owners = range(len(texts)) if overlap is None else encoded["overflow_to_sample_mapping"]
     groups: list[list[TokenSequence]] = [[] for _ in texts]
     for index, (owner, special) in enumerate(
@@ -193,7 +194,7 @@ def sequences_of(
         # A tokenizer without special tokens leaves nothing of an empty text.
         inputs = {name: encoded[name][index] or [_filler(tokenizer)[name]] for name in names}
         if pairs is not None:
-            inputs[SIDES] = sides_of(encoded.sequence_ids(index)) or [Side.BOTH]
+            inputs[SIDES] = sides_of(encoded.sequence_ids(index), between) or [Side.BOTH]
         cut = overlap is None and bool(encoded.encodings[index].overflowing)
         groups[owner].append(TokenSequence(inputs, len(special) - sum(special), cut))
     return groups
@@ -208,15 +209,25 @@ def assembled(tokenizer: Any, sequences: Iterable[TokenSequence]) -> TokenizedTe
     return TokenizedTexts(inputs, _filler(tokenizer), tokenizer.padding_side == "left")
 
 
-def sides_of(texts: Sequence[int | None]) -> list[int]:
-    """The side of each token, given which text it is of, 0 or 1; None of a special one."""
+def sides_of(texts: Sequence[int | None], between: int) -> list[int]:
+    """The side of each token, given which text it is of, 0 or 1; None of a special one.
+
+    `between` special tokens part two texts. Beside an empty one they stand with those of the end.
+    """
     own = [place for place, text in enumerate(texts) if text is not None]
-    first, last = (own[0], own[-1]) if own else (len(texts), len(texts))
+    if not own:
+        return [Side.BOTH] * len(texts)
+    first = own[0] - (0 if 0 in texts else between)
+    last = own[-1] + (0 if 1 in texts else between)
     outside = Side.BOTH, Side.BETWEEN
     return [
-        outside[first < place < last] if text is None else (Side.FIRST, Side.SECOND)[text]
+        outside[first <= place <= last] if text is None else (Side.FIRST, Side.SECOND)[text]
         for place, text in enumerate(texts)
     ]
+
+
+def _special_tokens(tokenizer: Any, *, pair: bool) -> int:
+    return int(tokenizer.num_special_tokens_to_add(pair))
 
 
 def room_for_texts(tokenizer: Any, max_length: int) -> int:

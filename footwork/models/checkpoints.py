@@ -373,7 +373,7 @@ def _format_options(folder: Path) -> dict[str, Any]:
     if found and found[0].endswith(".bin"):
         # It would follow an index of safetensors that are not there.
         return {"use_safetensors": False}
-    return {"variant": VARIANT} if found == [f"model.{VARIANT}.safetensors"] else {}
+    return {"variant": VARIANT} if found == [hub.TEXTS_APART] else {}
 
 
 def _prepared(model: Any) -> Any:

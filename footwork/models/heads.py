@@ -110,6 +110,15 @@ def output_layer_name(model: PreTrainedModel) -> str:
     return next(name for name, part in model.named_modules() if part is layer)
 
 
+def can_solve_output(model: PreTrainedModel) -> bool:
+    """Whether a model has an `output_layer_name`."""
+    try:
+        output_layer_name(model)
+    except ModelError:
+        return False
+    return True
+
+
 def _difference(former: PreTrainedConfig, config: PreTrainedConfig) -> str | None:
     """Why two configurations are not of the same labels, None if they are."""
     tasks = task_of(former), task_of(config)

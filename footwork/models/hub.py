@@ -32,9 +32,11 @@ _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _SMALL = re.compile(r"[^/\\]+\.(json|txt|model|jinja|bpe|spm|vocab|codes|tiktoken)")
 """What configurations, tokenizers and image processors are read from; nothing in sub-folders."""
 _READER = re.compile(r".*(token|vocab|merges|processor|spm|spiece|bpe|sentencepiece).*")
+TEXTS_APART = "model.texts_apart.safetensors"
+"""Weights of `footwork.models.pairs`."""
 _WEIGHTS = (
     *("model.safetensors", "model.safetensors.index.json"),
-    "model.texts_apart.safetensors",  # `footwork.models.pairs`
+    TEXTS_APART,
     *("pytorch_model.bin", "pytorch_model.bin.index.json"),
     *("adapter_model.safetensors", "adapter_model.bin"),
 )
@@ -201,7 +203,10 @@ def weight_files(folder: Path, names: Iterable[str]) -> list[str]:
     the files that are there, or on the Hub.
     """
     names = set(names)
-    stated = _json_of(folder / "config.json").get("transformers_weights")
+    config = _json_of(folder / "config.json")
+    stated = config.get("transformers_weights")
+    if config.get("texts_apart") is True:  # others may have been there before
+        stated = TEXTS_APART
     for name in (str(stated), *_WEIGHTS):
         if name in names and not name.endswith(".index.json"):
             return [name]

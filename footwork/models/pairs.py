@@ -29,12 +29,11 @@ _UNRELATED = 0.5
 
 def reads_apart(model: Any) -> bool:
     """Whether a classifier, or what its features are heard by, takes the sides of its tokens."""
-    return bool(getattr(getattr(model, "config", None), "texts_apart", False))
+    return getattr(getattr(model, "config", None), "texts_apart", False) is True
 
 
-def can_read_apart(model: Any) -> bool:
-    """Whether its encoder says something of each token, and has no layer of ours that averages."""
-    config = model.config
+def can_read_apart(config: PreTrainedConfig) -> bool:
+    """Whether an encoder says something of each token, and has no layer of ours that averages."""
     return not (getattr(config, "is_encoder_decoder", False) or getattr(config, "mean_layer", 0))
 
 
@@ -52,8 +51,11 @@ def class_for(config: PreTrainedConfig) -> Any:
     if getattr(config, "texts_apart", False) is not True:
         return AutoModelForSequenceClassification
     known = AutoModelForSequenceClassification._model_mapping
-    if type(config) not in known:
-        raise ModelError(f"transformers has no classifier of texts for a {config.model_type}.")
+    if type(config) not in known or not can_read_apart(config):
+        raise ModelError(
+            f"No {config.model_type} of this kind reads two texts apart, as config.json has it "
+            "(`texts_apart`). Copy the model's files again."
+        )
     return _class_apart(known[type(config)])
 
 
@@ -90,7 +92,9 @@ class _Apart:
         """Put one output layer, which says nothing yet, in the place of the head."""
         for name in head_names(self):
             owner, _, part = name.rpartition(".")
-            setattr(self.get_submodule(owner), part, None)  # type: ignore[attr-defined]
+            # Some encoders call their pooler without asking for it.
+            instead = nn.Identity() if owner else None
+            setattr(self.get_submodule(owner), part, instead)  # type: ignore[attr-defined]
         at = next(self.base_model.parameters())
         width = 2 * self.config.hidden_size
         # Nothing is drawn by chance: a resumed run goes on as the undisturbed one.
@@ -182,4 +186,5 @@ def _mean_vectors(
         found = means.new_empty(len(ids), means.shape[1]) if found is None else found
         found[rows] = means
     assert found is not None
+    found[lengths == 0] = 0  # of no tokens, as above
     return found

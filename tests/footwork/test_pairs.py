@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,24 +14,31 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from footwork.errors import ConfigError, DataError, ModelError
 from footwork.files.folders import read_json
+from footwork.finetuning.fit import train_again
+from footwork.finetuning.plan import plan
 from footwork.inference.tokens import SIDES, tokenize
+from footwork.models.hub import TEXTS_APART, weight_files
 from footwork.models.pairs import (
     SentenceReader,
     can_read_apart,
+    class_for,
     compared,
     is_of_sentences,
     read_apart,
     reads_apart,
 )
 from footwork.models.pooling import FeatureReader, let_head_read
+from tests.footwork.test_head import SHAPE
 from tests.models import FAMILIES, build_base, build_tokenizer
 from tests.runs import train_here
+from tests.tables import write_table
 from tests.toy_training import build_toy_model
 from textclf import ClassifierOptions, TextClassifier, TrainConfig, merge
+from textclf.task import TextTask
 
 ONES = ["good film", "bad food and a poor movie", "what is this", "angry people like it"]
 OTHERS = ["a great movie", "bad", "who was it then, and when and where", "angry people like it"]
@@ -84,6 +94,30 @@ def test_the_features_are_those_of_each_text_by_itself(family: str) -> None:
     torch.testing.assert_close(found[3, :width], torch.zeros(width))  # twice the same text
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("empty", [0, 1])
+def test_an_empty_text_leaves_its_separators_between(family: str, empty: int) -> None:
+    model, tokenizer = build_toy_model(family).eval(), build_tokenizer(family)
+    texts = ["good film", "good film"]
+    texts[empty] = ""
+    both = tokenize(tokenizer, texts[:1], texts[1:], 64).batch([0])
+    found = SentenceReader(model)(**both).logits.chunk(2, dim=1)
+    for text, vector in zip(texts, found, strict=True):
+        alone = tokenize(tokenizer, [text], None, 64).batch([0])
+        state = model.base_model(**alone).last_hidden_state.mean(1)
+        wanted = functional.normalize(state) * model.config.hidden_size**0.5
+        torch.testing.assert_close(vector, wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_a_pooler_that_is_called_unasked_hands_through() -> None:
+    config = AutoConfig.for_model("squeezebert", **SHAPE, embedding_size=32)
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    read_apart(model)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    sides = torch.tensor([[1, 1, 2, 2]])
+    assert model(ids, torch.ones_like(ids), sides).logits.shape == (1, 2)
+
+
 def test_in_training_rows_are_padded_and_say_the_same() -> None:
     model = build_toy_model("bert")
     for part in model.modules():
@@ -113,9 +147,19 @@ def test_an_output_layer_takes_the_place_of_the_whole_head() -> None:
 @pytest.mark.parametrize("setting", ["is_encoder_decoder", "mean_layer"])
 def test_a_model_that_decodes_or_averages_reads_pairs_together(setting: str) -> None:
     model = build_toy_model("bert")
-    assert can_read_apart(model)
+    assert can_read_apart(model.config)
     setattr(model.config, setting, True)
-    assert not can_read_apart(model)
+    assert not can_read_apart(model.config)
+    model.config.texts_apart = True  # as a file may have it
+    with pytest.raises(ModelError, match="reads two texts apart"):
+        class_for(model.config)
+
+
+def test_what_is_read_apart_is_stated_by_true_alone() -> None:
+    model = build_toy_model("bert")
+    model.config.texts_apart = "yes"
+    assert not reads_apart(model)
+    assert class_for(model.config) is AutoModelForSequenceClassification
 
 
 def test_an_encoder_of_sentences_puts_unrelated_texts_far_from_each_other() -> None:
@@ -232,6 +276,59 @@ def test_a_model_of_pairs_is_trained_on_with_pairs_alone(trained: Any, tmp_path:
     with pytest.raises(ModelError, match="reads the two texts of a pair apart"):
         train_here(pairs(60), tmp_path / "prompt", TrainConfig(method="prompt", **settings))
     assert not (tmp_path / "prompt").exists()
+
+
+@pytest.mark.usefixtures("of_sentences")
+def test_a_prompt_reads_both_in_one_sequence_at_any_rate(base: Path, tmp_path: Path) -> None:
+    config = TrainConfig(
+        model_id=str(base), method="prompt", learning_rate=1e-4, num_epochs=1, max_length=64
+    )
+    run = train_here(pairs(60), tmp_path / "out", config)
+    assert "texts_apart" not in run.manifest
+
+
+@pytest.mark.usefixtures("of_sentences")
+def test_what_a_target_is_compared_with_reads_as_the_model_does(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def heard(*given: Any) -> Any:
+        found = train_again(*given)
+        read.append(reads_apart(found[0].model))
+        return found
+
+    monkeypatch.setattr("footwork.finetuning.train.train_again", heard)
+    target = write_table(
+        tmp_path / "target.csv",
+        [tuple(row.values()) for row in pairs(60, seed=5)],
+        ("text", "text_pair", "label"),
+    )
+    settings: dict[str, Any] = {"method": "full", "learning_rate": 5e-5, "num_epochs": 1}
+    config = TrainConfig(model_id=str(base), target=str(target), max_length=64, **settings)
+    run = train_here(pairs(120), tmp_path / "out", config)
+    assert run.manifest["texts_apart"] is True
+    assert read == [True, True]  # on the source alone, and on the target's labels
+
+
+def test_rows_keep_no_model_alive(base: Path, tmp_path: Path) -> None:
+    learner = plan(
+        TextTask(), pairs(40), TrainConfig(model_id=str(base), max_length=64), lambda _: None
+    )
+    rows, model = TextTask().encode(learner, tmp_path, lambda _: None), weakref.ref(learner.model)
+    del learner
+    gc.collect()
+    assert model() is None
+    assert rows.lengths("train")
+
+
+def test_plain_weights_of_before_do_not_stand_in(trained: Any, tmp_path: Path) -> None:
+    """A push deletes nothing of what was in a repository."""
+    both = tmp_path / "both"
+    shutil.copytree(trained.folder, both)
+    build_toy_model("bert").save_pretrained(tmp_path / "plain")
+    shutil.copy(tmp_path / "plain/model.safetensors", both)
+    assert weight_files(both, [path.name for path in both.iterdir()]) == [TEXTS_APART]
 
 
 def test_single_texts_have_no_sides(trained: Any) -> None:
