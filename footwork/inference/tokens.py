@@ -212,7 +212,8 @@ def assembled(tokenizer: Any, sequences: Iterable[TokenSequence]) -> TokenizedTe
 def sides_of(texts: Sequence[int | None], between: int) -> list[int]:
     """The side of each token, given which text it is of, 0 or 1; None of a special one.
 
-    `between` special tokens part two texts. Beside an empty one they stand with those of the end.
+    `between` special tokens part two texts. Where one is empty, they stand beside those before or
+    after both.
     """
     own = [place for place, text in enumerate(texts) if text is not None]
     if not own:

@@ -33,7 +33,7 @@ from footwork.models import hub
 from footwork.models.deberta import accelerate_attention
 from footwork.models.heads import TRAINED_COPY, HeadOrigin, set_labels, settle_head
 from footwork.models.load_faults import known_reason, pointer_reason, tokenizer_reason
-from footwork.models.pairs import VARIANT, class_for
+from footwork.models.pairs import class_for
 
 _QUIETING = Lock()
 _BEFORE: list[tuple[int, bool]] = []
@@ -373,7 +373,8 @@ def _format_options(folder: Path) -> dict[str, Any]:
     if found and found[0].endswith(".bin"):
         # It would follow an index of safetensors that are not there.
         return {"use_safetensors": False}
-    return {"variant": VARIANT} if found == [hub.TEXTS_APART] else {}
+    apart = any(f".{hub.APART}." in name for name in found)
+    return {"variant": hub.APART} if apart else {}
 
 
 def _prepared(model: Any) -> Any:

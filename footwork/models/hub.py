@@ -32,11 +32,13 @@ _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _SMALL = re.compile(r"[^/\\]+\.(json|txt|model|jinja|bpe|spm|vocab|codes|tiktoken)")
 """What configurations, tokenizers and image processors are read from; nothing in sub-folders."""
 _READER = re.compile(r".*(token|vocab|merges|processor|spm|spiece|bpe|sentencepiece).*")
-TEXTS_APART = "model.texts_apart.safetensors"
-"""Weights of `footwork.models.pairs`."""
+APART = "texts_apart"
+"""Of classifiers of `footwork.models.pairs`: a key of their configuration, and the variant in the
+name of their weights, so that transformers' own classes find none, and say so."""
+_APART_WEIGHTS = f"model.{APART}.safetensors"
 _WEIGHTS = (
     *("model.safetensors", "model.safetensors.index.json"),
-    TEXTS_APART,
+    _APART_WEIGHTS,
     *("pytorch_model.bin", "pytorch_model.bin.index.json"),
     *("adapter_model.safetensors", "adapter_model.bin"),
 )
@@ -205,8 +207,8 @@ def weight_files(folder: Path, names: Iterable[str]) -> list[str]:
     names = set(names)
     config = _json_of(folder / "config.json")
     stated = config.get("transformers_weights")
-    if config.get("texts_apart") is True:  # others may have been there before
-        stated = TEXTS_APART
+    if config.get(APART) is True:  # others may have been there before
+        stated = _APART_WEIGHTS
     for name in (str(stated), *_WEIGHTS):
         if name in names and not name.endswith(".index.json"):
             return [name]

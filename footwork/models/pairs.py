@@ -21,15 +21,14 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from footwork.errors import ModelError
 from footwork.inference.tokens import Side
 from footwork.methods.adaptation import encoder_of, head_names
+from footwork.models.hub import APART
 
-VARIANT = "texts_apart"
-"""Of the name of the file of weights: transformers' own classes find none, and say so."""
 _UNRELATED = 0.5
 
 
 def reads_apart(model: Any) -> bool:
     """Whether a classifier, or what its features are heard by, takes the sides of its tokens."""
-    return getattr(getattr(model, "config", None), "texts_apart", False) is True
+    return getattr(getattr(model, "config", None), APART, False) is True
 
 
 def can_read_apart(config: PreTrainedConfig) -> bool:
@@ -42,19 +41,19 @@ def read_apart(model: Any) -> None:
     if reads_apart(model):
         return
     model.__class__ = _class_apart(model.__class__)
-    model.config.texts_apart = True
+    setattr(model.config, APART, True)
     model.compare()
 
 
 def class_for(config: PreTrainedConfig) -> Any:
     """What makes a classifier of texts, or of pairs that are read apart, by its configuration."""
-    if getattr(config, "texts_apart", False) is not True:
+    if getattr(config, APART, False) is not True:
         return AutoModelForSequenceClassification
     known = AutoModelForSequenceClassification._model_mapping
     if type(config) not in known or not can_read_apart(config):
         raise ModelError(
             f"No {config.model_type} of this kind reads two texts apart, as config.json has it "
-            "(`texts_apart`). Copy the model's files again."
+            f"(`{APART}`). Copy the model's files again."
         )
     return _class_apart(known[type(config)])
 
@@ -65,7 +64,7 @@ class SentenceReader(nn.Module):
     def __init__(self, classifier: Any) -> None:
         super().__init__()
         self.encoder = encoder_of(classifier)
-        self.config = SimpleNamespace(texts_apart=True)
+        self.config = SimpleNamespace(**{APART: True})
 
     def forward(self, **batch: torch.Tensor) -> Any:
         """Of tokens, their mask and their sides, (B, T) each."""
@@ -118,7 +117,7 @@ class _Apart:
 
     def save_pretrained(self, folder: Any, **options: Any) -> None:
         """Under a name by which transformers does not take it for one of its own."""
-        options |= {"variant": VARIANT}
+        options |= {"variant": APART}
         super().save_pretrained(folder, **options)  # type: ignore[misc]
 
 

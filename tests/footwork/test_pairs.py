@@ -21,7 +21,7 @@ from footwork.files.folders import read_json
 from footwork.finetuning.fit import train_again
 from footwork.finetuning.plan import plan
 from footwork.inference.tokens import SIDES, tokenize
-from footwork.models.hub import TEXTS_APART, weight_files
+from footwork.models.hub import weight_files
 from footwork.models.pairs import (
     SentenceReader,
     can_read_apart,
@@ -328,7 +328,9 @@ def test_plain_weights_of_before_do_not_stand_in(trained: Any, tmp_path: Path) -
     shutil.copytree(trained.folder, both)
     build_toy_model("bert").save_pretrained(tmp_path / "plain")
     shutil.copy(tmp_path / "plain/model.safetensors", both)
-    assert weight_files(both, [path.name for path in both.iterdir()]) == [TEXTS_APART]
+    assert weight_files(both, [path.name for path in both.iterdir()]) == [
+        "model.texts_apart.safetensors"
+    ]
 
 
 def test_single_texts_have_no_sides(trained: Any) -> None:
