@@ -117,7 +117,8 @@ def advise(task: Task, source: Any, config: FinetuningConfig, notify: Notify) ->
                 f"measure anything by: at least {LEAST} are needed."
             )
         size = task.encoder_size(learner.model)
-        usual, _ = config.chosen(count, size, contrasts=data.contrasts)
+        contrasts = data.contrasts and not learner.head.known
+        usual, _ = config.chosen(count, size, contrasts=contrasts)
         settled, _, _ = settle(task, data, usual, learner.preparation, learner.model)
         notify(f"asking the frozen encoder about {min(count, SAMPLE):,} of {count:,} {task.noun}")
         scores, curve, metric = _measured(learner, task.encode(learner, Path(run), notify), notify)

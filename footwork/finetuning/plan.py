@@ -60,7 +60,7 @@ def plan(
     model, head, scale = load(task, data, config, preparation)
     size = task.encoder_size(model) if config.way.has_model else 0
     rows = len(data.splits["train"])
-    contrasts = data.contrasts and not head.kept and (not size or can_solve_output(model))
+    contrasts = data.contrasts and not head.known and (not size or can_solve_output(model))
     config, why = config.chosen(rows, size, contrasts=contrasts)
     if why:  # `Task.open` has asked only a method that was named
         config.way.adaptation.require(model, config)
@@ -182,7 +182,7 @@ def load(
             "adapter is then merged into its base, and a new one begins on that."
         )
     if config.way.solves or not config.way.pretrained:
-        head = HeadOrigin(kept=False)  # whatever it was, it is not begun with
+        head = HeadOrigin(kept=False, known=head.known)  # whatever it was, it is not begun with
     return model, head, begin_output(data, config, model, kept=head.kept)
 
 

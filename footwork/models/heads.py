@@ -39,6 +39,8 @@ class HeadOrigin:
     """Whether it is that of the checkpoint."""
     note: str | None = None
     """Why, one sentence; None for a checkpoint that has no output layer."""
+    known: bool = False
+    """Whether the checkpoint has learned these classes, even where its layer is not begun with."""
 
 
 def set_labels(config: PreTrainedConfig, labels: Sequence[str], task: str) -> None:
@@ -85,9 +87,8 @@ def settle_head(
     if task_of(former) == REGRESSION:
         return HeadOrigin(kept=True, note="The output layer of the base, a regression, is kept.")
     moved = "" if theirs == ours else ", its rows put into the order of ours"
-    return HeadOrigin(
-        kept=True, note=f"The output layer of the base is kept: its labels are the same{moved}."
-    )
+    note = f"The output layer of the base is kept: its labels are the same{moved}."
+    return HeadOrigin(kept=True, note=note, known=True)
 
 
 def output_layer_name(model: PreTrainedModel) -> str:

@@ -9,9 +9,13 @@ import pytest
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.metrics import Interval
 from footwork.finetuning.advise import _reasons
+from footwork.finetuning.plan import plan
+from footwork.methods import table as methods_table
+from tests.models import build_classifier
 from tests.runs import run_here
 from tests.tables import sentiment_rows, sentiment_table, write_table
-from textclf import TrainConfig, advise
+from textclf import TrainConfig, advise, audit_table
+from textclf.task import TextTask
 
 SETTLED = TrainConfig(method="lora", learning_rate=1e-4, num_epochs=3)
 GROWING = ((100, 0.6), (200, 0.7))
@@ -19,6 +23,13 @@ GROWING = ((100, 0.6), (200, 0.7))
 
 def around(value: float, spread: float = 0.02) -> Interval:
     return Interval(value, value - spread, value + spread)
+
+
+def chance_table(path: Path, count: int) -> Path:
+    """Of texts that say nothing of their labels, 0 and 1."""
+    drawn = np.random.default_rng(0).integers(0, (900, 900, 2), (count, 3)).tolist()
+    rows = [(f"{first} {second}", str(label)) for first, second, label in drawn]
+    return write_table(path, rows, ("text", "label"))
 
 
 @pytest.mark.parametrize(
@@ -89,17 +100,27 @@ def test_an_easy_table_needs_no_pretrained_model(tmp_path: Path) -> None:
 
 
 def test_labels_by_chance_are_helped_by_nothing(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    rows = [
-        (f"{first} {second}", str(label))
-        for first, second, label in random.integers(0, (900, 900, 2), (120, 3)).tolist()
-    ]
-    table = write_table(tmp_path / "noise.csv", rows, ("text", "label"))
-    found = advise(table, TrainConfig(model_id="tiny", label_column="label"))
+    data = chance_table(tmp_path / "noise.csv", 120)
+    found = advise(data, TrainConfig(model_id="tiny", label_column="label"))
     assert "near these rows" not in found.reasons[1]
     (_, before), (_, after) = found.curve[-2:]
     assert ("loses" if after < before else "gains") in found.reasons[0]
     assert "-" not in found.reasons[0]
+
+
+@pytest.mark.parametrize(("known", "method"), [(True, "full"), (False, "contrastive")])
+def test_audit_advice_and_training_take_one_method_for_few_rows(
+    known: bool, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(methods_table, "TINY", 0)
+    labels = ("0", "1") if known else ("yes", "no")
+    config = TrainConfig(model_id=str(build_classifier(tmp_path / "base", labels=labels)))
+    data = chance_table(tmp_path / "few.csv", 60)
+    said: list[str] = []
+    assert plan(TextTask(), str(data), config, said.append).config.method == method
+    assert advise(data, config).method == method
+    [sentence] = [note for note in said if note.startswith("Method: ")]
+    assert sentence in audit_table(data, config).notes
 
 
 def test_what_cannot_be_advised_on_is_refused(tmp_path: Path) -> None:

@@ -125,7 +125,8 @@ def audit_table(
         said = (f"Tokens, time and memory are those of `tiny`. {error}",)
         model, precision = open_model(replace(config, model_id="tiny", revision=None))
     size = model.size.encoder_parameters
-    config, why = config.chosen(len(labelled.train), size, contrasts=labelled.contrasts)
+    contrasts = labelled.contrasts and model.labels != set(labelled.labels)
+    config, why = config.chosen(len(labelled.train), size, contrasts=contrasts)
     rates = config.way.rates.get("text")
     rows, length = config.way.epoch(len(labelled.train), "row")
     recipe = None if rates is None else recipe_for(rates, size, rows, config.batch_size)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from footwork.class_names import class_name
 from footwork.files.plain_files import read_object
 from footwork.models.hub import model_folder
 from footwork.options import Precision
@@ -27,12 +28,19 @@ class AuditedModel:
 
     vocabulary: Vocabulary
     size: ModelSize
+    labels: frozenset[str]
+    """Of its output layer, as those of a table are read."""
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any) -> AuditedModel:
         """Of a classifier of transformers, whose weights may be on the meta device."""
         unknown = -1 if tokenizer.unk_token_id is None else tokenizer.unk_token_id
-        return cls(Vocabulary(tokenizer.backend_tokenizer, unknown), size_of(model))
+        vocabulary = Vocabulary(tokenizer.backend_tokenizer, unknown)
+        return cls(vocabulary, size_of(model), _labels(model.config.id2label))
+
+
+def _labels(names: Mapping[Any, str]) -> frozenset[str]:
+    return frozenset(map(class_name, names.values()))
 
 
 def size_of(model: Any) -> ModelSize:
@@ -100,7 +108,7 @@ def _from_files(folder: Path) -> AuditedModel | None:
         return None
     if unknown is None or tokenizer.get_vocab_size() <= len(tokenizer.get_added_tokens_decoder()):
         return None
-    return AuditedModel(Vocabulary(tokenizer, unknown), size)
+    return AuditedModel(Vocabulary(tokenizer, unknown), size, _labels(config.get("id2label", {})))
 
 
 def _is_as_saved(tokens: Mapping[str, Any], tokenizer: Any) -> bool:
