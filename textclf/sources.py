@@ -14,7 +14,14 @@ from typing import Any
 from footwork.errors import ConfigError, DataError
 from footwork.files.faults import shortened
 from footwork.finetuning.data import SPLIT_NAMES
-from footwork.tables.held import data_name, held_rows, hint_of_columns, is_held, saved_data
+from footwork.tables.held import (
+    data_name,
+    held_rows,
+    hint_of_columns,
+    is_held,
+    may_be_of_hub,
+    saved_data,
+)
 from footwork.tables.layout import Expected, TableFormat
 from footwork.tables.reader import TABLE_ENDINGS, RowStream, Table, gathered, read_table
 from footwork.tables.source import TextSource, line_fault
@@ -23,7 +30,6 @@ _PART = re.compile(r"-\d+-of-(\d+)")
 _PACKED = (".xlsx", ".xls", ".ods", ".gz", ".bz2", ".xz", ".zst", ".zip")
 """Endings of tables that are refused when they are read, with what to do."""
 _HALF = re.compile(r"[_.-](text|label)s?(?:\.txt)?$")
-_HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?(?::[\w.-]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +66,9 @@ def read_tables(data: Any, table_format: TableFormat, names: tuple[str, ...] = (
         if loaded is None and path.exists():
             return _read_path(path, table_format, names)
         if loaded is None:
-            if path.suffix.lower() in TABLE_ENDINGS or not _HUB_ID.fullmatch(name):
+            if not may_be_of_hub(name):
                 raise DataError(f"There is no file or folder {name!r}. Check the path.")
-            from textclf.hub_datasets import load_hub_dataset
+            from footwork.tables.hub_datasets import load_hub_dataset
 
             loaded = load_hub_dataset(name)
             notes = _configuration_note(loaded, name)
@@ -107,13 +113,12 @@ def part_to_answer(data: Any) -> tuple[Any, str, tuple[str, ...]]:
 def _loaded(data: str) -> Any | None:
     """A data set that a folder or the Hub holds, whole or by splits; None of what is a file."""
     path = Path(data).expanduser()
-    may_be = "/" in data and _HUB_ID.fullmatch(data) and path.suffix.lower() not in TABLE_ENDINGS
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        if not may_be:
+        if "/" not in data or not may_be_of_hub(data):
             return None
-        from textclf.hub_datasets import load_hub_dataset
+        from footwork.tables.hub_datasets import load_hub_dataset
 
         return load_hub_dataset(data)
     except OSError:  # it is there, or its name can be none

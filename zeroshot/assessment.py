@@ -21,14 +21,12 @@ from footwork.files.faults import shortened
 from footwork.files.folders import read_manifest
 from footwork.prompts.class_embeddings import EmbeddingCache, Scorer, prompt_embeddings, unit_rows
 from footwork.prompts.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts, spoken
-from footwork.tables.held import data_name
 from zeroshot.classifier import ZeroShotClassifier
 from zeroshot.evaluation import TOP, Answered, ClassRecall, ImageEvaluation, SetScore, WrongImage
 from zeroshot.labelled_images import (
     LabelledImages,
     embed_labelled_images,
     read_labelled_images,
-    split_sources,
     told_by_rows,
 )
 from zeroshot.options import EvaluateOptions, ZeroShotOptions, is_finetuned
@@ -106,13 +104,10 @@ def evaluate(
     if options is not None:
         options = EvaluateOptions.given("options", options)
     opened = _opened(model)
-    splits, _ = split_sources(data)
-    name = next((each for each in ("test", "validation") if each in splits), "train")
-    said = (f"Of {data_name(data)} the {name} split is judged.",) if len(splits) > 1 else ()
     with TemporaryDirectory(prefix="footwork-") as files:
-        found = _judged(opened, splits[name], options, Path(files))
+        found = _judged(opened, data, options, Path(files))
     skipped = told_by_rows(found.skipped, files)
-    return replace(found, notes=(*said, *found.notes), skipped=skipped)
+    return replace(found, skipped=skipped)
 
 
 def _judged(

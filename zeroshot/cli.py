@@ -163,7 +163,7 @@ def evaluate(
     """Measure how well labels in words, or a taught classifier, do on images whose class is known.
 
     Args:
-        folder: One sub-folder a class, or a table with the columns `path` and `label`.
+        folder: What `finetune` takes; of several splits the test is judged, else the validation.
         options: Which templates are compared.
         model: The model, and how it is run.
         where: An index whose embeddings are taken.
@@ -231,8 +231,7 @@ def teach(
     """Teach classes by a few images each, and say beforehand how good that will be.
 
     Args:
-        examples: A folder with one sub-folder a class, or a table with the columns `path` and
-            `label`.
+        examples: What `finetune` takes; of several splits the train is taught.
         out: Folder to publish, for `label --taught`.
         options: How it is taught.
         model: The model, and how it is run.
@@ -280,7 +279,7 @@ def finetune(
 
     Args:
         examples: A folder with one sub-folder a class, or with such folders named train,
-            validation and test, or a table with the columns `path` and `label`.
+            validation and test, a table with the columns `path` and `label`, or a Hub id.
         out: Folder to publish, for `label --taught`; it appears when all has succeeded.
         settings: Every setting of the run.
         resume: Go on with the unfinished run of this folder.

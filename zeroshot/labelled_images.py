@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,6 @@ from footwork.files.faults import counted, shortened
 from footwork.files.paths import path_line, path_text
 from footwork.finetuning.data import SPLIT_NAMES, SPLITS
 from footwork.images.finding import (
-    FolderReader,
     find_images,
     has_image_ending,
     is_folder,
@@ -37,7 +35,14 @@ from footwork.images.held import held_image, kind_of, write_image
 from footwork.prompts.templates import spoken
 from footwork.tables.cells import list_of, text_of
 from footwork.tables.columns import find_column, normalise_name
-from footwork.tables.held import data_name, held_rows, hint_of_columns, is_held, saved_data
+from footwork.tables.held import (
+    data_name,
+    held_rows,
+    hint_of_columns,
+    is_held,
+    may_be_of_hub,
+    saved_data,
+)
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from footwork.tables.layout import Expected, TableFormat
 
@@ -51,6 +56,8 @@ paths images files photo photos
 _LABEL_COLUMNS = "label class labels class_name category classes categories target tag y"
 _CODE = re.compile(r"n?\d+")
 _LISTED = 5
+JUDGED = ("test", "validation", "train")
+"""The split that is judged, if there are several: the first of these."""
 _HOW = (
     "Give a folder with one sub-folder of images a class, or a table with a column `path` and a "
     "column `label`."
@@ -110,41 +117,47 @@ def read_labelled_images(source: Any, files: Path | None = None) -> LabelledImag
 
     Args:
         source: A folder with one sub-folder a class (images may lie deeper in it), or a CSV, TSV,
-            JSON lines or Parquet table, or a table as `footwork.tables.held` takes it, whose images
-            may be paths, or in memory as `footwork.images.held` takes them. Paths in a file's table
-            begin at its folder, others at the current one. The columns are known by their names,
-            such as `path` and `label`, or by what they hold.
+            JSON lines or Parquet table, a data set of the Hub, or a table as `footwork.tables.held`
+            takes it, whose images may be paths, or in memory as `footwork.images.held` takes them.
+            Of splits the first of `JUDGED`. Paths in a file's table begin at its folder, others at
+            the current one. The columns are known by their names, such as `path` and `label`, or by
+            what they hold.
         files: Where images in memory are written, each as a file named by its row.
 
     Raises:
         DataError: It does not exist, or holds no images with classes.
     """
-    source = opened_source(source)
-    if is_held(source):
-        return one_label_each(*read_image_table(source, files))
-    if source.is_dir():
-        _, entries = next(FolderReader().walk(source), (source, []))
-        below = [entry.name for entry in entries if is_folder(entry)]
-        if below and {name.lower() for name in below} <= {*chain(*SPLIT_NAMES.values())}:
-            raise DataError(
-                f"The sub-folders of {source} are splits, not classes ({', '.join(below)}). Name "
-                "one."
-            )
-        images = read_examples(source)
-        return replace(images, notes=(*images.notes, *_name_notes(images.class_names)))
-    if not source.exists():
-        raise DataError(f"Cannot find {str(source)!r}. {_HOW}")
-    if has_image_ending(source.name):
-        raise DataError(f"{source} is one image. {_HOW}")
-    return one_label_each(*read_image_table(source, files))
+    part, said = one_split(source, JUDGED)
+    if not is_held(part) and part.is_dir():
+        images = _class_folders(part)
+        return replace(images, notes=(*said, *images.notes, *_name_notes(images.class_names)))
+    if not is_held(part) and not part.exists():
+        raise DataError(f"Cannot find {str(part)!r}. {_HOW}")
+    if not is_held(part) and has_image_ending(part.name):
+        raise DataError(f"{part} is one image. {_HOW}")
+    images = one_label_each(*read_image_table(part, files))
+    return replace(images, notes=(*said, *images.notes))
 
 
 def opened_source(source: Any) -> Any:
-    """A path, or a table that is held: what `datasets` saved as a folder is such."""
+    """A path, or a table that is held: as a folder of `datasets` and a data set of the Hub are."""
     if is_held(source):
         return source
-    saved = saved_data(Path(source))
-    return Path(source) if saved is None else saved
+    path, name = Path(source), str(source)
+    if path.exists() or has_image_ending(name) or not may_be_of_hub(name):
+        saved = saved_data(path)
+        return path if saved is None else saved
+    from footwork.tables.hub_datasets import load_hub_dataset
+
+    return load_hub_dataset(name)
+
+
+def one_split(source: Any, wanted: Sequence[str]) -> tuple[Any, tuple[str, ...]]:
+    """The first of the splits that are `wanted`, and a note where there are others."""
+    found, _ = split_sources(source, wanted)
+    name = next(name for name in wanted if name in found)
+    said = (f"Of {data_name(source)} the {name} split is taken.",) if len(found) > 1 else ()
+    return found[name], said
 
 
 def split_sources(
@@ -418,18 +431,19 @@ _MEANS_NO_CLASS = frozenset({"none", "none of these", "none of them", "no label"
 def read_examples(source: Any, files: Path | None = None) -> LabelledImages:
     """The images of each class, a sub-folder and what lies deeper in it; nothing is decoded.
 
-    `source` may be a table, too, as for `read_labelled_images`. A `DataError` where there are not
-    two classes, one holds no image, or names cannot be told apart.
+    `source` may be a table, too, as for `read_labelled_images`; of splits the train is taken. A
+    `DataError` where there are not two classes, one holds no image, or names cannot be told apart.
     """
-    folder = opened_source(source)
+    folder, said = one_split(source, ("train",))
     if is_held(folder) or folder.is_file():
         images = one_label_each(*read_image_table(folder, files))
         if len(images.class_names) == 1:
             only = images.class_names[0]
             raise DataError(f"{images.source} has one class, {only!r}: nothing to tell it from.")
         _require_readable_names(images.class_names)
-        return images
-    return _class_folders(folder)
+    else:
+        images = _class_folders(folder)
+    return replace(images, notes=(*said, *images.notes))
 
 
 def _class_folders(folder: Path) -> LabelledImages:

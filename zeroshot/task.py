@@ -57,11 +57,13 @@ from footwork.tables.labels import (
 from footwork.tables.reader import Table
 from zeroshot.finetuned import FinetunedClassifier
 from zeroshot.labelled_images import (
+    JUDGED,
     LabelledImages,
     SkippedImage,
     embed_labelled_images,
     image_cells,
     one_label_each,
+    one_split,
     opened_source,
     read_image_table,
     read_labelled_images,
@@ -79,7 +81,7 @@ def assess(source: Any, classifier: FinetunedClassifier, files: Path | None = No
     """Judge a fine-tuned classifier, as it was published, on images whose labels are known.
 
     Args:
-        source: As for `finetune`, without splits.
+        source: As for `finetune`; of several splits the test is judged, else the validation.
         classifier: With its own temperature and threshold.
         files: A folder for images that are in memory.
 
@@ -90,7 +92,8 @@ def assess(source: Any, classifier: FinetunedClassifier, files: Path | None = No
     several = rule.task == MULTI_LABEL
     stated = {name: trained["config"].get(name) for name in ("label_column", "label_separator")}
     config = FinetuneConfig(task="multi" if several else "single", **stated)
-    part = read_part(source, config, files)
+    chosen, said = one_split(source, JUDGED)
+    part = read_part(chosen, config, files)
     if unknown := [name for name in part.class_names if name not in rule.labels]:
         raise DataError(
             f"The classifier does not know {shortened(map(repr, unknown))}; it was trained on "
@@ -99,11 +102,11 @@ def assess(source: Any, classifier: FinetunedClassifier, files: Path | None = No
     part, logits = embed_labelled_images(classifier.encoder, part)
     targets = part.targets_among(rule.labels)
     evaluation = evaluate_logits(rule.task, rule.labels, targets, logits, rule.given, "images")
-    where = None if is_held(source) else Path(source).resolve()
+    where = None if is_held(source) or said else Path(source).resolve()
     if Path(trained["data"]["path"]).resolve() == where:
-        said = "It was trained on most of these images: the figures say nothing of new ones."
-        evaluation = replace(evaluation, remarks=(said,))
-    return Assessment(evaluation, part.notes, part.skipped)
+        remark = "It was trained on most of these images: the figures say nothing of new ones."
+        evaluation = replace(evaluation, remarks=(remark,))
+    return Assessment(evaluation, (*said, *part.notes), part.skipped)
 
 
 def read_images(source: Any, config: FinetuneConfig, files: Path | None = None) -> LabelledData:
@@ -278,7 +281,7 @@ class ImageTask(Task):
         return processor
 
     def read(self, source: Any, config: FinetuneConfig) -> LabelledData:
-        """A folder, or a table; a target is a folder."""
+        """A folder, a table or a data set of the Hub; a target is a folder."""
         data = read_images(source, config, self.files)
         if config.target is None:
             return data

@@ -290,9 +290,8 @@ def teach(  # noqa: PLR0913 - the door for callers in Python
 ) -> TaughtRun:
     """Teach a classifier by a few images a class, and publish it as `out`.
 
-    `examples` are a folder with one sub-folder a class, or a table of images and labels: its file,
-    a list of rows, a frame of pandas or polars, or a `Dataset` of `datasets`. `existing` says what
-    is done where `out` is there, `verbose` whether a terminal or notebook shows how far it is.
+    `examples` are what `finetune` takes; of several splits the train is taught. `existing` says
+    what is done where `out` is there, `verbose` whether a terminal or notebook shows how far it is.
 
     Raises:
         ConfigError: `out` exists, or a setting is wrong.

@@ -59,12 +59,12 @@ class Interface(Generic[Config]):
         """Fine-tune a model on labelled rows and publish it as a folder.
 
         Args:
-            data: Labelled texts: the file of a table, a folder of such, a Hub data set id. Labelled
-                images: a folder with one sub-folder a class, or with such folders named `train`,
-                `validation` and `test`; or a table of images and labels, several an image maybe.
-                Of both: a folder of `save_to_disk`, a list of rows, a frame of pandas or polars, a
-                `Dataset` or `DatasetDict`, with images in memory or as paths; or a mapping of
-                splits to any of these.
+            data: Labelled texts: the file of a table, or a folder of such. Labelled images: a
+                folder with one sub-folder a class, or with such folders named `train`, `validation`
+                and `test`; or a table of images and labels, several an image maybe. Of both: the
+                Hub id of a data set, a folder of `save_to_disk`, a list of rows, a frame of pandas
+                or polars, a `Dataset` or `DatasetDict`, with images in memory or as paths; or a
+                mapping of splits to any of these.
             out: Folder to publish; it appears when all has succeeded, and `out.training` beside it
                 holds the checkpoints meanwhile.
             config: Every setting.

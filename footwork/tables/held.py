@@ -6,6 +6,7 @@ None of these libraries is imported for it: what is held is known by the module 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike, fspath
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any, TypeVar
 from footwork.errors import DataError, ModelError, error_text
 from footwork.tables.cells import stored_value
 from footwork.tables.columns import unique_names
-from footwork.tables.reader import RowStream, arrow_rows
+from footwork.tables.reader import TABLE_ENDINGS, RowStream, arrow_rows
 
 _BATCH_ROWS = 1000
+_HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?(?::[\w.-]+)?")
 
 
 Row = TypeVar("Row")
@@ -64,6 +66,11 @@ def data_name(data: Any) -> str:
     held = {"list": "rows", "tuple": "rows", "dict": "splits"}
     kind = type(data).__name__
     return f"{kind} of {held.get(kind, _library(data))}"
+
+
+def may_be_of_hub(name: str) -> bool:
+    """Whether a data set of the Hub may be called so: `name`, `owner/name`, `owner/name:config`."""
+    return Path(name).suffix.lower() not in TABLE_ENDINGS and bool(_HUB_ID.fullmatch(name))
 
 
 def input_names(data: Any) -> list[str]:

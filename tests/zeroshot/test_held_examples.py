@@ -28,7 +28,7 @@ from zeroshot import (
     evaluate,
     teach,
 )
-from zeroshot.labelled_images import read_examples
+from zeroshot.labelled_images import read_examples, read_image_table
 from zeroshot.task import advise, read_images
 
 FEATURES = datasets.Features({"photo": datasets.Image(), "kind": datasets.ClassLabel(names=LABELS)})
@@ -183,8 +183,9 @@ def test_splits_are_named_in_a_mapping_or_given_beside(
         DataError, match="'val' and 'dev' of Dataset of datasets are the same split"
     ):
         read_images({"train": train, "val": rest, "dev": rest}, config)
+    assert len(read_examples(parts, tmp_path / "taught").paths) == 18
     with pytest.raises(DataError, match=r"has splits \('train'.*\)\. Name one"):
-        read_examples(parts)
+        read_image_table(parts)
 
 
 def test_advice_and_a_comparison_take_them_too(examples: Path, vit: str, tmp_path: Path) -> None:

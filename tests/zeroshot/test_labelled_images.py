@@ -11,7 +11,12 @@ import pytest
 from footwork.errors import DataError
 from footwork.tables.writer import write_rows
 from tests.zeroshot.stand_in import StandInEncoder
-from zeroshot.labelled_images import LabelledImages, embed_labelled_images, read_labelled_images
+from zeroshot.labelled_images import (
+    LabelledImages,
+    embed_labelled_images,
+    read_examples,
+    read_labelled_images,
+)
 
 FILES = ["cat/1.jpg", "cat/2.JPG", "cat/deep/3.png", "fire_truck/1.webp"]
 ROWS = [{"path": name, "label": name.split("/")[0]} for name in FILES]
@@ -158,12 +163,18 @@ def test_what_holds_no_labelled_image_is_told_what_to_give(tmp_path: Path) -> No
         table(tmp_path, "path,label\na.jpg,\nb.jpg,\n")
 
 
-def test_the_folder_above_the_splits_is_refused(tmp_path: Path) -> None:
-    folder = touch(tmp_path / "all", "train/cat/1.jpg", "Test/cat/2.jpg")
-    with pytest.raises(DataError, match=r"are splits, not classes \(Test, train\). Name one"):
-        read_labelled_images(folder)
-    touch(folder, "train/dog/1.jpg")
-    assert read_labelled_images(folder / "train").class_names == ("cat", "dog")
+def test_of_the_folder_above_the_splits_the_test_is_judged_and_the_train_taught(
+    tmp_path: Path,
+) -> None:
+    folder = touch(tmp_path / "all", *(f"train/{name}/1.jpg" for name in ("cat", "dog", "eel")))
+    touch(folder, "Test/cat/2.jpg", "Test/dog/3.jpg")
+    judged, taught = read_labelled_images(folder), read_examples(folder)
+    assert (judged.class_names, taught.class_names) == (("cat", "dog"), ("cat", "dog", "eel"))
+    assert judged.notes[0] == f"Of {folder} the test split is taken."
+    assert taught.notes[0] == f"Of {folder} the train split is taken."
+    assert len(read_labelled_images(folder / "train").paths) == 3
+    with pytest.raises(DataError, match="has no split train; it has 'Test'"):
+        read_examples(touch(tmp_path / "other", "Test/cat/2.jpg"))
 
 
 def test_a_collection_of_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None:

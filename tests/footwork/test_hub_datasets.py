@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import datasets
 import datasets.config
+import numpy as np
 import pytest
 from huggingface_hub import constants
+from PIL import Image
 
 from footwork.errors import ConfigError, DataError
 from footwork.tables.layout import TableFormat
 from tests.hub import OTHER_TOKEN, Hub
+from tests.pictures import quarters
 from textclf.predict import open_rows
 from textclf.sources import read_tables
+from zeroshot import FinetuneConfig
+from zeroshot.labelled_images import read_examples, read_labelled_images
+from zeroshot.task import read_images
 
 ROWS = "text,label\n" + "good,yes\nbad,no\n" * 10
 
@@ -169,7 +176,7 @@ def test_data_of_the_hub_is_answered(
 def test_what_comes_of_a_data_set_is_told(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("textclf.hub_datasets._LOOK_EVERY", 0.001)
+    monkeypatch.setattr("footwork.tables.hub_datasets._LOOK_EVERY", 0.001)
     monkeypatch.setattr("footwork.console.BETWEEN", 0)
     monkeypatch.setattr("footwork.console._SHARE", 0)
     folder = lay_out(tmp_path / "data")
@@ -177,3 +184,36 @@ def test_what_comes_of_a_data_set_is_told(
     hub.add("datasets/some/data", folder)
     read_tables("some/data", TableFormat())
     assert "downloading some/data" in capsys.readouterr().err
+
+
+def test_images_of_the_hub_are_trained_on_taught_and_judged(hub: Hub, tmp_path: Path) -> None:
+    folder, labels = tmp_path / "data", ("cat", "dog")
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=labels))
+    for split, count in (("train", 8), ("test", 4)):
+        (tmp_path / split).mkdir()
+        rows = []
+        for number in range(count):
+            place = tmp_path / split / f"{number}.png"
+            quarters(30 + number).save(place)
+            rows.append({"image": str(place), "label": number % 2})
+        part = datasets.Dataset.from_list(rows, features=features)
+        part.to_parquet(folder / f"{split}.parquet")
+    (folder / "README.md").write_text("# Photos")
+    hub.add("datasets/some/photos", folder)
+    found = read_images("some/photos", FinetuneConfig(validation_share=0.25), tmp_path / "files")
+    assert {name: len(part) for name, part in found.splits.items()} == {
+        "train": 6,
+        "validation": 2,
+        "test": 4,
+    }
+    taught = read_examples(Path("some/photos"), tmp_path / "taught")
+    assert (taught.class_names, len(taught.paths)) == (labels, 8)
+    judged = read_labelled_images("some/photos", tmp_path / "judged")
+    assert len(judged.paths) == 4
+    assert judged.notes[0] == "Of some/photos the test split is taken."
+    read = [np.asarray(Image.open(path)) for path in (judged.paths[0], tmp_path / "test" / "0.png")]
+    assert np.array_equal(*read)
+    with pytest.raises(DataError, match="no file or folder some/none, and no data set"):
+        read_images("some/none", FinetuneConfig())
+    with pytest.raises(DataError, match=r"Cannot find 'some/none\.png'"):
+        read_images("some/none.png", FinetuneConfig())
