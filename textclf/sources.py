@@ -15,6 +15,7 @@ from footwork.errors import ConfigError, DataError
 from footwork.files.faults import shortened
 from footwork.finetuning.data import SPLIT_NAMES
 from footwork.tables.held import (
+    configuration_note,
     data_name,
     held_rows,
     hint_of_columns,
@@ -71,7 +72,7 @@ def read_tables(data: Any, table_format: TableFormat, names: tuple[str, ...] = (
             from footwork.tables.hub_datasets import load_hub_dataset
 
             loaded = load_hub_dataset(name)
-            notes = _configuration_note(loaded, name)
+            notes = configuration_note(loaded, name)
     if isinstance(loaded, Mapping):
         found = _named_splits(loaded, name, table_format, names)
         return replace(found, notes=(*notes, *found.notes))
@@ -106,7 +107,7 @@ def part_to_answer(data: Any) -> tuple[Any, str, tuple[str, ...]]:
     keys = split_keys(loaded, name)
     key = next(keys[split] for split in ("test", "validation", "train") if split in keys)
     chosen = (f"Of {name} the {key} split is used.",) if len(loaded) > 1 else ()
-    notes = () if is_held(data) else _configuration_note(loaded, name)
+    notes = () if is_held(data) else configuration_note(loaded, name)
     return loaded[key], f"{name} ({key})", (*notes, *chosen)
 
 
@@ -340,14 +341,6 @@ def split_keys(loaded: Mapping[str, Any], data: str) -> dict[str, str]:
             f"{hint_of_columns(loaded)}"
         )
     return keys
-
-
-def _configuration_note(loaded: Mapping[str, Any], data: str) -> tuple[str, ...]:
-    """Which configuration was taken where none was named and it has a name of its own."""
-    name = getattr(next(iter(loaded.values())), "config_name", None)
-    if ":" in data or name in (None, "default"):
-        return ()
-    return (f"Of {data} the configuration {name!r} is read.",)
 
 
 def _digested(splits: dict[str, Table]) -> SourceTables:

@@ -105,9 +105,18 @@ def evaluate(
         options = EvaluateOptions.given("options", options)
     opened = _opened(model)
     with TemporaryDirectory(prefix="footwork-") as files:
-        found = _judged(opened, data, options, Path(files))
-    skipped = told_by_rows(found.skipped, files)
-    return replace(found, skipped=skipped)
+        return _judged(opened, data, options, Path(files))
+
+
+def by_rows(found: ImageEvaluation, files: Path) -> ImageEvaluation:
+    """The same, images in memory named by their rows: the folder of their files will be gone."""
+    wrong = [
+        replace(each, path=each.path.relative_to(files))
+        if each.path.is_relative_to(files)
+        else each
+        for each in found.wrong
+    ]
+    return replace(found, wrong=tuple(wrong), skipped=told_by_rows(found.skipped, files))
 
 
 def _judged(
@@ -125,13 +134,7 @@ def _judged(
     if isinstance(model, ZeroShotClassifier):
         own = model.options
         options = replace(options or DEFAULTS, templates=own.templates, none_below=own.none_below)
-    found = evaluate_images(model.encoder, images, options or DEFAULTS, model)
-    told = (  # by their rows, where they are in memory
-        each.path.relative_to(files) if each.path.is_relative_to(files) else each.path
-        for each in found.wrong
-    )
-    pairs = zip(found.wrong, told, strict=True)
-    return replace(found, wrong=tuple(replace(each, path=path) for each, path in pairs))
+    return by_rows(evaluate_images(model.encoder, images, options or DEFAULTS, model), files)
 
 
 def _opened(model: Any) -> ZeroShotClassifier | TaughtClassifier | FinetunedClassifier:
@@ -394,7 +397,8 @@ def _choice_notes(
     if taught is None:
         return notes
     examples = taught.manifest.get("data", {}).get("path")
-    if examples is not None and Path(examples).resolve() == Path(source).resolve():
+    same = examples is not None and Path(examples).resolve() == Path(source).resolve()
+    if same and ("/" in source or Path(source).exists()):  # what is in memory is named by its type
         notes.append(
             "These are the examples that it was taught by: the figures say nothing of new images. "
             "Its own forecast, of examples left out, does."

@@ -163,7 +163,8 @@ def evaluate(
     """Measure how well labels in words, or a taught classifier, do on images whose class is known.
 
     Args:
-        folder: What `finetune` takes; of several splits the test is judged, else the validation.
+        folder: One sub-folder a class, a table with the columns `path` and `label`, or a Hub id; of
+            several splits the test is judged, else the validation.
         options: Which templates are compared.
         model: The model, and how it is run.
         where: An index whose embeddings are taken.
@@ -177,7 +178,7 @@ def evaluate(
     del config
     from tempfile import TemporaryDirectory
 
-    from zeroshot.assessment import evaluate_images
+    from zeroshot.assessment import by_rows, evaluate_images
     from zeroshot.classifier import open_encoder
     from zeroshot.evaluation import require_report_place
     from zeroshot.indexed import opened_index
@@ -209,7 +210,7 @@ def evaluate(
             None if what.taught is None else open_taught(Path(what.taught), model, encoder=index)
         )
         encoder = classifier.encoder if classifier else index or open_encoder(model)
-        judged = evaluate_images(encoder, images, options, classifier)
+        judged = by_rows(evaluate_images(encoder, images, options, classifier), Path(files))
     if report is not None and _crew().is_main:
         note_all(judged.write_report(report))
     return _told_judged(judged, judged.skipped, out, json=json)
@@ -231,7 +232,8 @@ def teach(
     """Teach classes by a few images each, and say beforehand how good that will be.
 
     Args:
-        examples: What `finetune` takes; of several splits the train is taught.
+        examples: A folder with one sub-folder a class, a table with the columns `path` and `label`,
+            or a Hub id; of several splits the train is taught.
         out: Folder to publish, for `label --taught`.
         options: How it is taught.
         model: The model, and how it is run.
@@ -246,7 +248,7 @@ def teach(
     from footwork.files.folders import require_free
     from zeroshot.classifier import open_encoder
     from zeroshot.indexed import opened_index
-    from zeroshot.labelled_images import read_examples
+    from zeroshot.labelled_images import read_examples, told_by_rows
     from zeroshot.taught import teach_files
 
     require_free(out, overwrite, (examples, *options.unlabelled, model.model_id, where.index))
@@ -260,7 +262,7 @@ def teach(
     else:
         print_text(done.to_text())
         print_text(f"\nUse it: footwork zeroshot label photos/ --taught {shell_word(done.folder)}")
-    return report_skipped(done.skipped)
+    return report_skipped(told_by_rows(done.skipped, files))
 
 
 @app.command

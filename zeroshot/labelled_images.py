@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ from footwork.prompts.templates import spoken
 from footwork.tables.cells import list_of, text_of
 from footwork.tables.columns import find_column, normalise_name
 from footwork.tables.held import (
+    configuration_note,
     data_name,
     held_rows,
     hint_of_columns,
@@ -55,12 +57,13 @@ paths images files photo photos
 """
 _LABEL_COLUMNS = "label class labels class_name category classes categories target tag y"
 _CODE = re.compile(r"n?\d+")
+_SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 _LISTED = 5
-JUDGED = ("test", "validation", "train")
+JUDGED = SPLITS[::-1]
 """The split that is judged, if there are several: the first of these."""
 _HOW = (
-    "Give a folder with one sub-folder of images a class, or a table with a column `path` and a "
-    "column `label`."
+    "Give a folder with one sub-folder of images a class, a table with a column `path` and a "
+    "column `label`, or the Hub id of a data set."
 )
 
 
@@ -128,71 +131,134 @@ def read_labelled_images(source: Any, files: Path | None = None) -> LabelledImag
         DataError: It does not exist, or holds no images with classes.
     """
     part, said = one_split(source, JUDGED)
-    if not is_held(part) and part.is_dir():
-        images = _class_folders(part)
-        return replace(images, notes=(*said, *images.notes, *_name_notes(images.class_names)))
-    if not is_held(part) and not part.exists():
-        raise DataError(f"Cannot find {str(part)!r}. {_HOW}")
-    if not is_held(part) and has_image_ending(part.name):
-        raise DataError(f"{part} is one image. {_HOW}")
-    images = one_label_each(*read_image_table(part, files))
+    images = images_of(part, files)
     return replace(images, notes=(*said, *images.notes))
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What holds the images of one split."""
+
+    data: Any
+    """A folder or the file of a table, or a table that is held."""
+    name: str
+    """For messages."""
+
+
+def images_of(part: Part, files: Path | None = None) -> LabelledImages:
+    """As `read_labelled_images`, of one split."""
+    path = part.data
+    if is_held(path):
+        return one_label_each(*read_image_table(part, files))
+    if path.is_dir():
+        images = _class_folders(path)
+        return replace(images, notes=(*images.notes, *_name_notes(images.class_names)))
+    if not path.exists():
+        raise DataError(f"Cannot find {str(path)!r}. {_HOW}")
+    if has_image_ending(path.name):
+        raise DataError(f"{path} is one image. {_HOW}")
+    return one_label_each(*read_image_table(part, files))
+
+
 def opened_source(source: Any) -> Any:
-    """A path, or a table that is held: as a folder of `datasets` and a data set of the Hub are."""
+    """A path, or what is held: as a folder of `datasets` and a data set of the Hub are."""
     if is_held(source):
         return source
-    path, name = Path(source), str(source)
-    if path.exists() or has_image_ending(name) or not may_be_of_hub(name):
-        saved = saved_data(path)
+    path, name = Path(source).expanduser(), str(source)
+    saved = saved_data(path)
+    if saved is not None or path.exists() or "/" not in name or has_image_ending(name):
         return path if saved is None else saved
+    if not may_be_of_hub(name):
+        return path
     from footwork.tables.hub_datasets import load_hub_dataset
 
-    return load_hub_dataset(name)
+    try:
+        return load_hub_dataset(name)
+    except DataError as error:
+        raise DataError(f"{error} {_HOW}") from error
 
 
-def one_split(source: Any, wanted: Sequence[str]) -> tuple[Any, tuple[str, ...]]:
-    """The first of the splits that are `wanted`, and a note where there are others."""
-    found, _ = split_sources(source, wanted)
+def one_split(source: Any, wanted: Sequence[str]) -> tuple[Part, tuple[str, ...]]:
+    """The first of the splits that are `wanted`, and notes on those that are not read."""
+    found, unread = split_sources(source, wanted)
     name = next(name for name in wanted if name in found)
     said = (f"Of {data_name(source)} the {name} split is taken.",) if len(found) > 1 else ()
-    return found[name], said
+    return found[name], (*said, *unread)
 
 
 def split_sources(
-    source: Any, needed: Sequence[str] = SPLITS
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Split → what holds its images, and a note on what is none.
+    source: Any, needed: Sequence[str] = ()
+) -> tuple[dict[str, Part], tuple[str, ...]]:
+    """Split → what holds its images, and notes.
 
-    All of `source` is `train` where it names no splits, as a mapping or sub-folders do; if it has
-    none of those that are `needed`, it is a `DataError`.
+    All of `source` is `train` where it names no splits, as a mapping or sub-folders do. What a
+    mapping calls `train` may have further splits of its own. If there is none of those that are
+    `needed`, it is a `DataError`.
     """
-    source = opened_source(source)
-    named = source if isinstance(source, Mapping) else {}
-    if isinstance(source, Path) and source.is_dir():
-        below = [entry for entry in source.iterdir() if is_visible(entry.name) and is_folder(entry)]
-        named = {entry.name: entry for entry in below}
-    split_of = {name: split for split, names in SPLIT_NAMES.items() for name in names}
-    splits = {key: split_of.get(str(key).lower()) for key in named}
-    if not named or (isinstance(source, Path) and None in splits.values()):
-        return {"train": source}, ()
-    found: dict[str, Any] = {}
-    for key, split in splits.items():
-        if split in found:
-            other = next(key for key in splits if splits[key] == split)
-            same = f"{other!r} and {key!r} of {data_name(source)}"
+    name, opened = data_name(source), opened_source(source)
+    named = opened if isinstance(opened, Mapping) else _split_folders(opened)
+    if not named:
+        return {"train": Part(opened, name)}, ()
+    keys = _split_keys(named, name)
+    if needed and not keys.keys() & set(needed):
+        *others, last = needed
+        wanted = f"{', '.join(others)} or {last}" if others else last
+        raise DataError(
+            f"{name} has no split {wanted}; it has {shortened(map(repr, named))}."
+            f"{hint_of_columns(named)}"
+        )
+    unread = [repr(key) for key in named if key not in keys.values()]
+    said = f"Not read of {name}, being no train, validation or test: {shortened(unread)}."
+    notes = (*([said] if unread else ()), *configuration_note(opened, name))
+    parts = {split: named[key] for split, key in keys.items()}
+    if isinstance(source, Mapping):
+        found, more = _given_splits(parts, name)
+        return found, (*notes, *more)
+    told = {key: f"{name} ({key})" if is_held(named[key]) else str(named[key]) for key in named}
+    return {split: Part(part, told[keys[split]]) for split, part in parts.items()}, notes
+
+
+def _split_keys(named: Mapping[Any, Any], name: str) -> dict[str, Any]:
+    """Split → what `named` calls it; two names for one are a `DataError`."""
+    keys: dict[str, Any] = {}
+    for key in named:
+        split = _SPLIT_OF.get(str(key).lower())
+        if split in keys:
+            same = f"{keys[split]!r} and {key!r} of {name}"
             raise DataError(f"{same} are the same split. Remove one.")
         if split is not None:
-            found[split] = named[key]
-    if not found.keys() & set(needed):
-        raise DataError(
-            f"{data_name(source)} has no split {' or '.join(needed)}; it has "
-            f"{shortened(map(repr, named))}.{hint_of_columns(named)}"
-        )
-    unread = [repr(key) for key, split in splits.items() if split is None]
-    said = f"Not read of {data_name(source)}, being no train, validation or test: "
-    return found, (f"{said}{shortened(unread)}.",) if unread else ()
+            keys[split] = key
+    return keys
+
+
+def _given_splits(parts: Mapping[str, Any], name: str) -> tuple[dict[str, Part], tuple[str, ...]]:
+    """What a caller has given by split, the train with what it holds beside; and notes."""
+    found: dict[str, Part] = {}
+    notes: list[str] = []
+    for split in filter(parts.__contains__, SPLITS):
+        own, said = split_sources(parts[split], ("train",) if split == "train" else ())
+        notes += said
+        if split == "train":
+            found = own
+            continue
+        if split not in own and len(own) > 1:
+            several = ", ".join(own)
+            raise DataError(f"{data_name(parts[split])} must be one {split}; it has {several}.")
+        if split in found:
+            notes.append(f"The {split} of {name} itself is not read: another one is given.")
+        found[split] = own.get(split) or next(iter(own.values()))
+    return found, tuple(notes)
+
+
+def _split_folders(folder: Any) -> dict[str, Path]:
+    """Sub-folders by their names, where all are called like splits and there are classes in one."""
+    if is_held(folder) or not folder.is_dir():
+        return {}
+    below = [entry for entry in folder.iterdir() if is_visible(entry.name) and is_folder(entry)]
+    if any(entry.name.lower() not in _SPLIT_OF for entry in below):
+        return {}
+    deeper = any(map(is_folder, chain.from_iterable(entry.iterdir() for entry in below)))
+    return {entry.name: entry for entry in below} if deeper else {}
 
 
 def embed_labelled_images(
@@ -302,11 +368,11 @@ def image_cells(
     return places, [list(table.columns[name]) for name in names]
 
 
-def read_image_table(source: Any, files: Path | None = None) -> tuple[Table, Path]:
+def read_image_table(part: Part, files: Path | None = None) -> tuple[Table, Path]:
     """A table, with images in memory as files, and the folder that its paths begin at.
 
-    `source` and `files` are as for `read_labelled_images`. The first row of a file names columns
-    where it names no image among rows that do.
+    `files` is as for `read_labelled_images`. The first row of a file names columns where it names
+    no image among rows that do.
     """
     from footwork.tables.reader import gathered, iterate_rows
 
@@ -316,13 +382,9 @@ def read_image_table(source: Any, files: Path | None = None) -> tuple[Table, Pat
             for column, (name, cell) in enumerate(cells.items(), start=1)
         }
 
-    if isinstance(source, Mapping):
-        splits = shortened(map(repr, source))
-        hint = hint_of_columns(source)
-        raise DataError(f"{data_name(source)} has splits ({splits}). Name one.{hint}")
-    if is_held(source):
-        return gathered(held_rows(source, skip_bad_rows=True), filed), Path()
-    path, read = Path(source), TableFormat(skip_bad_rows=True)
+    if is_held(part.data):
+        return gathered(held_rows(part.data, part.name, skip_bad_rows=True), filed), Path()
+    path, read = Path(part.data), TableFormat(skip_bad_rows=True)
     table = gathered(iterate_rows(path, read, Expected(labelled=True)), filed)
     # A pipe gives its content only once.
     if table.layout is None or table.layout.header_rows or not path.is_file():
@@ -434,15 +496,15 @@ def read_examples(source: Any, files: Path | None = None) -> LabelledImages:
     `source` may be a table, too, as for `read_labelled_images`; of splits the train is taken. A
     `DataError` where there are not two classes, one holds no image, or names cannot be told apart.
     """
-    folder, said = one_split(source, ("train",))
-    if is_held(folder) or folder.is_file():
-        images = one_label_each(*read_image_table(folder, files))
+    part, said = one_split(source, ("train",))
+    if is_held(part.data) or part.data.is_file():
+        images = one_label_each(*read_image_table(part, files))
         if len(images.class_names) == 1:
             only = images.class_names[0]
             raise DataError(f"{images.source} has one class, {only!r}: nothing to tell it from.")
         _require_readable_names(images.class_names)
     else:
-        images = _class_folders(folder)
+        images = _class_folders(part.data)
     return replace(images, notes=(*said, *images.notes))
 
 

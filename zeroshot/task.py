@@ -59,15 +59,16 @@ from zeroshot.finetuned import FinetunedClassifier
 from zeroshot.labelled_images import (
     JUDGED,
     LabelledImages,
+    Part,
     SkippedImage,
     embed_labelled_images,
     image_cells,
+    images_of,
     one_label_each,
     one_split,
-    opened_source,
     read_image_table,
-    read_labelled_images,
     split_sources,
+    told_by_rows,
 )
 from zeroshot.options import APPLICATION, FINETUNED, FinetuneConfig, FinetunedOptions
 from zeroshot.pixels import DecodedImages, require_usable
@@ -106,7 +107,7 @@ def assess(source: Any, classifier: FinetunedClassifier, files: Path | None = No
     if Path(trained["data"]["path"]).resolve() == where:
         remark = "It was trained on most of these images: the figures say nothing of new ones."
         evaluation = replace(evaluation, remarks=(remark,))
-    return Assessment(evaluation, (*said, *part.notes), part.skipped)
+    return Assessment(evaluation, (*said, *part.notes), told_by_rows(part.skipped, files))
 
 
 def read_images(source: Any, config: FinetuneConfig, files: Path | None = None) -> LabelledData:
@@ -191,18 +192,17 @@ def _digest(path: Path) -> str:
     return content_of(path) or f"unreadable {path}"
 
 
-def read_part(source: Any, config: FinetuneConfig, files: Path | None = None) -> LabelledImages:
+def read_part(part: Part, config: FinetuneConfig, files: Path | None = None) -> LabelledImages:
     """The images of a folder or a table; of a table they may have several labels each."""
-    source = opened_source(source)
-    if is_held(source) or source.is_file():
-        table, folder = read_image_table(source, files)
+    if is_held(part.data) or part.data.is_file():
+        table, folder = read_image_table(part, files)
         return _several_labels(table, folder, config) or one_label_each(table, folder)
     if config.task == "multi" or config.label_column or config.label_separator:
         raise ConfigError(
             "Only a table says which images have several labels (`task`, `label_column`, "
-            f"`label_separator`), and {source} is a folder. Name a table, or leave them out."
+            f"`label_separator`), and {part.name} is a folder. Name a table, or leave them out."
         )
-    return read_labelled_images(source, files)
+    return images_of(part, files)
 
 
 def _several_labels(table: Table, folder: Path, config: FinetuneConfig) -> LabelledImages | None:

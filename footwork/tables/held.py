@@ -18,7 +18,7 @@ from footwork.tables.columns import unique_names
 from footwork.tables.reader import TABLE_ENDINGS, RowStream, arrow_rows
 
 _BATCH_ROWS = 1000
-_HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?(?::[\w.-]+)?")
+_HUB_ID = re.compile(r"\w[\w.-]*(?:/[\w.-]+)?(?::[\w.-]+)?")
 
 
 Row = TypeVar("Row")
@@ -69,8 +69,23 @@ def data_name(data: Any) -> str:
 
 
 def may_be_of_hub(name: str) -> bool:
-    """Whether a data set of the Hub may be called so: `name`, `owner/name`, `owner/name:config`."""
-    return Path(name).suffix.lower() not in TABLE_ENDINGS and bool(_HUB_ID.fullmatch(name))
+    """Whether a data set of the Hub may be called so: `name`, `owner/name`, `owner/name:config`.
+
+    It may not where the first part is a folder here: what is missing is missing from that.
+    """
+    first, sep, _ = name.partition("/")
+    if Path(name).suffix.lower() in TABLE_ENDINGS or (sep and Path(first).is_dir()):
+        return False
+    return bool(_HUB_ID.fullmatch(name))
+
+
+def configuration_note(loaded: Any, name: str) -> tuple[str, ...]:
+    """Which configuration was taken where none was named and it has a name of its own."""
+    parts = loaded.values() if isinstance(loaded, Mapping) else ()
+    config = getattr(next(iter(parts), None), "config_name", None)
+    if ":" in name or config in (None, "default"):
+        return ()
+    return (f"Of {name} the configuration {config!r} is read.",)
 
 
 def input_names(data: Any) -> list[str]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,13 +109,19 @@ def test_labels_by_chance_are_helped_by_nothing(tmp_path: Path) -> None:
     assert "-" not in found.reasons[0]
 
 
-@pytest.mark.parametrize(("known", "method"), [(True, "full"), (False, "contrastive")])
+@pytest.mark.parametrize(
+    ("settings", "method"),
+    [
+        ({"labels": ("0", "1")}, "full"),
+        ({"labels": ("yes", "no")}, "contrastive"),
+        ({"labels": ("0", "1"), "task": "multi_label_classification"}, "contrastive"),
+    ],
+)
 def test_audit_advice_and_training_take_one_method_for_few_rows(
-    known: bool, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, Any], method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(methods_table, "TINY", 0)
-    labels = ("0", "1") if known else ("yes", "no")
-    config = TrainConfig(model_id=str(build_classifier(tmp_path / "base", labels=labels)))
+    config = TrainConfig(model_id=str(build_classifier(tmp_path / "base", **settings)))
     data = chance_table(tmp_path / "few.csv", 60)
     said: list[str] = []
     assert plan(TextTask(), str(data), config, said.append).config.method == method

@@ -12,6 +12,7 @@ from huggingface_hub import constants
 from PIL import Image
 
 from footwork.errors import ConfigError, DataError
+from footwork.tables.held import with_splits
 from footwork.tables.layout import TableFormat
 from tests.hub import OTHER_TOKEN, Hub
 from tests.pictures import quarters
@@ -186,7 +187,9 @@ def test_what_comes_of_a_data_set_is_told(
     assert "downloading some/data" in capsys.readouterr().err
 
 
-def test_images_of_the_hub_are_trained_on_taught_and_judged(hub: Hub, tmp_path: Path) -> None:
+def test_images_of_the_hub_are_trained_on_taught_and_judged(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, labels = tmp_path / "data", ("cat", "dog")
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=labels))
     for split, count in (("train", 8), ("test", 4)):
@@ -213,7 +216,16 @@ def test_images_of_the_hub_are_trained_on_taught_and_judged(hub: Hub, tmp_path: 
     assert judged.notes[0] == "Of some/photos the test split is taken."
     read = [np.asarray(Image.open(path)) for path in (judged.paths[0], tmp_path / "test" / "0.png")]
     assert np.array_equal(*read)
-    with pytest.raises(DataError, match="no file or folder some/none, and no data set"):
+    assert (taught.source, judged.source) == ("some/photos (train)", "some/photos (test)")
+    for label in labels:
+        (tmp_path / "mine" / label).mkdir(parents=True)
+        quarters(50).save(tmp_path / "mine" / label / f"{label}.png")
+    beside = with_splits("some/photos", tmp_path / "mine")
+    found = read_images(beside, FinetuneConfig(), tmp_path / "beside")
+    assert [len(found.splits[name]) for name in ("train", "validation", "test")] == [8, 2, 4]
+    with pytest.raises(DataError, match=r"no file or folder some/none, and no data set .* sub-fol"):
         read_images("some/none", FinetuneConfig())
-    with pytest.raises(DataError, match=r"Cannot find 'some/none\.png'"):
-        read_images("some/none.png", FinetuneConfig())
+    monkeypatch.chdir(tmp_path)
+    for missing in ("some/none.png", "photos", "./some", "../some", "test/none", "-"):
+        with pytest.raises(DataError, match="Cannot find"):
+            read_images(missing, FinetuneConfig())

@@ -16,6 +16,7 @@ from PIL import Image
 
 from footwork.errors import ConfigError, DataError
 from footwork.images.decoding import decode_image
+from footwork.tables.held import with_splits
 from tests.runs import finetune_here, run_here
 from tests.zeroshot.image_towers import LABELS, QUICK
 from zeroshot import (
@@ -28,7 +29,7 @@ from zeroshot import (
     evaluate,
     teach,
 )
-from zeroshot.labelled_images import read_examples, read_image_table
+from zeroshot.labelled_images import read_examples
 from zeroshot.task import advise, read_images
 
 FEATURES = datasets.Features({"photo": datasets.Image(), "kind": datasets.ClassLabel(names=LABELS)})
@@ -184,8 +185,40 @@ def test_splits_are_named_in_a_mapping_or_given_beside(
     ):
         read_images({"train": train, "val": rest, "dev": rest}, config)
     assert len(read_examples(parts, tmp_path / "taught").paths) == 18
-    with pytest.raises(DataError, match=r"has splits \('train'.*\)\. Name one"):
-        read_image_table(parts)
+    with pytest.raises(DataError, match="must be one validation; it has train, test"):
+        read_images({"train": train, "validation": {"train": train, "test": rest}}, config)
+
+
+def test_what_is_given_beside_a_folder_takes_the_place_of_its_own_split(
+    examples: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(examples, tmp_path / "all" / "train")
+    shutil.copytree(examples, tmp_path / "all" / "test")
+    other = tmp_path / "other" / "val"
+    for label in LABELS:
+        shutil.copytree(examples / label, other / label)
+    config = FinetuneConfig()
+    found = read_images(with_splits(tmp_path / "all", other), config)
+    assert {path.parents[1] for path in found.splits["train"].inputs} == {tmp_path / "all/train"}
+    assert {path.parents[1] for path in found.splits["validation"].inputs} == {other}
+    assert {path.parents[1] for path in found.splits["test"].inputs} == {tmp_path / "all/test"}
+    found = read_images(with_splits(tmp_path / "all", other, other), config)
+    assert {path.parents[1] for path in found.splits["test"].inputs} == {other}
+    assert any("The test of" in note and "itself is not read" in note for note in found.notes)
+    # a folder of images, whatever it is called, is a class
+    loose = tmp_path / "toys"
+    shutil.copytree(examples / LABELS[0], loose / "train")
+    shutil.copytree(examples / LABELS[1], loose / "test")
+    assert read_examples(loose).class_names == ("test", "train")
+
+
+def test_what_was_taught_from_memory_is_not_taken_for_what_it_is_judged_by(
+    examples: Path, tmp_path: Path
+) -> None:
+    held = rows(examples)
+    taught = teach(held[::2], tmp_path / "taught", "tiny", TeachOptions(words=0)).classifier
+    found = evaluate(taught, held[1::2])
+    assert not any("These are the examples" in note for note in found.notes)
 
 
 def test_advice_and_a_comparison_take_them_too(examples: Path, vit: str, tmp_path: Path) -> None:

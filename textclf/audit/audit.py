@@ -125,7 +125,7 @@ def audit_table(
         said = (f"Tokens, time and memory are those of `tiny`. {error}",)
         model, precision = open_model(replace(config, model_id="tiny", revision=None))
     size = model.size.encoder_parameters
-    contrasts = labelled.contrasts and model.labels != set(labelled.labels)
+    contrasts = labelled.contrasts and model.solvable and model.classes != set(labelled.labels)
     config, why = config.chosen(len(labelled.train), size, contrasts=contrasts)
     rates = config.way.rates.get("text")
     rows, length = config.way.epoch(len(labelled.train), "row")

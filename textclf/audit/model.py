@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from footwork.class_names import class_name
 from footwork.files.plain_files import read_object
+from footwork.models.heads import can_solve_output
 from footwork.models.hub import model_folder
 from footwork.options import Precision
+from footwork.tables.labels import MULTI_LABEL
 from textclf.audit.cost import ModelSize, computes_in_float32
 from textclf.audit.tokens import Vocabulary
 
@@ -28,19 +30,26 @@ class AuditedModel:
 
     vocabulary: Vocabulary
     size: ModelSize
-    labels: frozenset[str]
-    """Of its output layer, as those of a table are read."""
+    classes: frozenset[str]
+    """That it tells apart, as those of a table are read; none where a text may have several."""
+    solvable: bool = True
+    """Whether its head can be solved."""
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any) -> AuditedModel:
         """Of a classifier of transformers, whose weights may be on the meta device."""
         unknown = -1 if tokenizer.unk_token_id is None else tokenizer.unk_token_id
         vocabulary = Vocabulary(tokenizer.backend_tokenizer, unknown)
-        return cls(vocabulary, size_of(model), _labels(model.config.id2label))
+        solvable = can_solve_output(model)
+        return cls(vocabulary, size_of(model), _classes(model.config.to_dict()), solvable)
 
 
-def _labels(names: Mapping[Any, str]) -> frozenset[str]:
-    return frozenset(map(class_name, names.values()))
+def _classes(config: Mapping[str, Any]) -> frozenset[str]:
+    """Those that a configuration names, of a model of one class a text."""
+    several = config.get("problem_type") == MULTI_LABEL
+    return (
+        frozenset() if several else frozenset(map(class_name, config.get("id2label", {}).values()))
+    )
 
 
 def size_of(model: Any) -> ModelSize:
@@ -108,7 +117,7 @@ def _from_files(folder: Path) -> AuditedModel | None:
         return None
     if unknown is None or tokenizer.get_vocab_size() <= len(tokenizer.get_added_tokens_decoder()):
         return None
-    return AuditedModel(Vocabulary(tokenizer, unknown), size, _labels(config.get("id2label", {})))
+    return AuditedModel(Vocabulary(tokenizer, unknown), size, _classes(config))
 
 
 def _is_as_saved(tokens: Mapping[str, Any], tokenizer: Any) -> bool:
