@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 EPILOGUE = (
     "Exit codes: 0 done, 1 the work failed, 2 the command was wrong, "
-    "3 done but some inputs were skipped and listed. "
+    "3 done but for some inputs, runs or files, which are listed, 128 + n ended by signal n. "
     "--debug, anywhere, shows the traceback of a failure."
 )
 

@@ -175,9 +175,11 @@ class LoopConfig(Settings):
     """Gradients longer than this are scaled down to it."""
     early_stopping: Annotated[int, RATE] = 5
     """Evaluations without a better one after which training stops; with 0 it never does. There is
-    one an epoch, and in a long training one in several: 15 at most."""
+    one an epoch, and in a long training one in several: 15 at most. With fewer than 50 validation
+    rows nothing is chosen by them."""
     best_metric: Annotated[str | None, RATE] = None
-    """Validation metric that chooses the checkpoint; if not given, the task's own."""
+    """Validation metric that chooses the checkpoint; if not given, accuracy, or macro_f1 where a
+    class is rare; of several labels mean_average_precision; of amounts mae."""
     mixed_precision: Annotated[Precision, SPEED] = "auto"
     """Dtype of matrix products; auto: bf16 where the hardware has it."""
     device: Device = None

@@ -81,8 +81,8 @@ def ask(
     Args:
         words: In place of a command: what images in the folder where you are show, as of `query`:
             footwork search "a red bicycle". What is new there is indexed first. Options are those
-            of `query`, and those on the model of `index`; an --index of other folders is only
-            asked.
+            of `query` but --queries, and those on the model of `index`; an --index of other folders
+            is only asked.
         like: An image that they are like.
         indexing: Look for new and changed images first; --no-indexing asks the index as it is.
         where: As of `query`.
@@ -185,7 +185,7 @@ def index(
         from_: Copy another index without embedding anything: its folder, http://HOST:19530, or a
             .parquet or .npy file that `export` wrote; with --model also a folder of
             clip-retrieval's, or embeddings that others saved so.
-        config: TOML file of settings; the command line wins.
+        config: TOML file of settings; the command line and the environment win.
         json: Print one JSON document.
     """
     del config  # read by the root command, before the settings are built
@@ -271,7 +271,7 @@ def query(
         options: How many images, and which.
         filters: Which images are asked for.
         output: What is done with the answer.
-        config: TOML file of settings; the command line wins.
+        config: TOML file of settings; the command line and the environment win.
     """
     del config
     from search.answers.answer import looked_for
@@ -464,7 +464,7 @@ def duplicates(
             put before it, so that no spreadsheet runs the name of a file.
         json: Print one JSON document.
         html: File for one page that shows all groups.
-        config: TOML file of settings; the command line wins.
+        config: TOML file of settings; the command line and the environment win.
     """
     del config  # read by the root command, before the settings are built
     from search.duplicates import rows
@@ -548,7 +548,7 @@ def export(
         where: The index.
         filters: Which images are written.
         json: Print one JSON document.
-        config: TOML file of settings; the command line wins.
+        config: TOML file of settings; the command line and the environment win.
     """
     del config
     from search.place import find_place

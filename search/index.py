@@ -70,7 +70,8 @@ class ImageIndex:
     def open(cls, index: str | Path | None = None) -> ImageIndex:
         """Open an index of this machine; `StoreError` if there is none, or it cannot be read.
 
-        `index` is its folder, or a folder of photos that was indexed; None takes the only one.
+        `index` is its folder, or a folder of photos that was indexed; None takes that of
+        the current folder, or the only one.
         """
         return cls.connect(StoreOptions(index=_folder(index)))
 
@@ -115,7 +116,8 @@ class ImageIndex:
         """Bring it up to date with folders, or all that were indexed; errors are as of `build`.
 
         `wait` is for the end of another process that writes it, which is a `StoreError` else.
-        Returned is what was done, in files: `added`, `changed`, `removed`, `unreadable`, …
+        Returned is what was done: numbers of files `added`, `changed`, `removed`, …, and those that
+        are `unreadable`.
         """
         from search.update.indexing import Indexer  # reads images: a query in words does not
 

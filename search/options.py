@@ -40,8 +40,8 @@ class StoreOptions(Settings):
     """Which index."""
 
     index: Annotated[Path | None, Parameter(name=["--index", "-i"]), INDEX] = None
-    """Folder of the index, or of photos that were indexed; if not given, the only one there is, or
-    that of the folder in which you are."""
+    """Folder of the index, or of photos that were indexed; if not given, that of the folders named,
+    or of the folder in which you are, or the only one there is."""
     store: Annotated[str | None, INDEX] = None
     """Address of a Milvus server, http://HOST:19530, in place of a folder. The environment says
     who asks: FOOTWORK_STORE_USER and FOOTWORK_STORE_PASSWORD, or FOOTWORK_STORE_TOKEN."""
@@ -119,18 +119,18 @@ class FilterOptions(Settings):
     """Which images are asked for."""
 
     in_: Annotated[tuple[Path, ...], Parameter(name="--in", negative=""), IMAGES] = ()
-    """A folder, or several; only images in one of them or below."""
+    """Only images in this folder or below; several each with an option of its own."""
     since: Annotated[str | None, IMAGES] = None
     """First day, month or year: 2024-05-17, 2024-05, 2024. By when a photo was taken, by the clock
     there, or else by its file's time, by the clock of the machine that indexed it."""
     until: Annotated[str | None, IMAGES] = None
     """Last day, month or year, inclusive."""
     format: Annotated[tuple[str, ...], Parameter(negative=""), IMAGES] = ()
-    """Formats of files: jpeg, png, webp, …"""
+    """Format of the file: jpeg, png, webp, …; several each with an option of its own."""
     camera: Annotated[tuple[str, ...], Parameter(negative=""), IMAGES] = ()
-    """What the name of the camera begins with, such as Canon."""
+    """What the name of the camera begins with, such as Canon; several as of --format."""
     label: Annotated[tuple[str, ...], Parameter(negative=""), IMAGES] = ()
-    """A label that `footwork zeroshot label --index` gave."""
+    """A label that `footwork zeroshot label --index` gave; several as of --format."""
     min_width: Annotated[int | None, IMAGES] = None
     """Pixels of the image, as it is viewed."""
     min_height: Annotated[int | None, IMAGES] = None

@@ -57,14 +57,15 @@ def evaluate(
 
     Args:
         model: A trained folder, one of the Hub, a classifier that is loaded, or the run of one.
-        data: What `train` takes; of several splits the test is judged, else the validation.
+        data: What `train` takes; of several splits the test is judged, else the validation, else
+            the train.
         options: How it is read.
         answering: How the classifier is loaded, where it is not.
         revision: Branch, tag or commit of the model on the Hub.
 
     Raises:
-        ConfigError: `model` is no classifier of texts, or `answering` or `revision` are given with
-            one that is loaded.
+        ConfigError: `model` is no classifier of texts, `answering` or `revision` are given with one
+            that is loaded, or `answering` does not fit the model.
         ModelError: The folder cannot be loaded.
         DataError: The table cannot be read, has another number of texts a row than the model
             takes, or has labels that the model does not know.

@@ -203,12 +203,12 @@ class TextClassifier(Reloaded):
         return self.rule.task
 
     @property
-    def max_length(self) -> int:
-        """Longest sequence, in tokens."""
+    def max_length(self) -> int | None:
+        """Longest sequence, in tokens; None of a linear model, which reads texts whole."""
         return self._encoder.max_length
 
     def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> FloatArray:
-        """What the model says, before the temperature.
+        """What the model says, before the temperature; a TypeError where one is no text.
 
         Returns:
             Shape (N, C); (N, 1) for regression.
@@ -306,6 +306,8 @@ class TextClassifier(Reloaded):
 
 class LinearClassifier(TextClassifier):
     """A linear model, ready to answer; it reads texts whole, and knows no tokens."""
+
+    max_length = None
 
     def __init__(self, model: LinearModel, rule: DecisionRule) -> None:
         self.rule = rule

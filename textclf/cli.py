@@ -52,7 +52,7 @@ def train(
             `save_to_disk`, or a Hub id.
         out: Folder to publish; it appears when all has succeeded.
         settings: Every setting of the run.
-        config: TOML file of settings; the command line wins.
+        config: TOML file of settings; the command line and the environment win.
         resume: Go on with the unfinished run of this folder.
         overwrite: Replace the folder, or an unfinished run of it.
         json: Print one JSON document.
@@ -84,7 +84,7 @@ def compare(
         out: Folder to publish: report.html, comparison.json and a record of each run.
         what: Methods, seeds and rates.
         settings: Every setting that the runs share; `seed` is that of the split.
-        config: TOML file of settings; the command line wins.
+        config: TOML file of settings; the command line and the environment win.
         resume: Go on with the unfinished comparison of this folder: what is done stays.
         overwrite: Replace the folder, or an unfinished comparison of it.
         json: Print one JSON document.
@@ -110,7 +110,7 @@ def audit(
     Args:
         data: What `train` takes.
         settings: Of the run that is planned.
-        config: TOML file of settings; the command line wins.
+        config: TOML file of settings; the command line and the environment win.
         json: Print one JSON document, with the numbers of all rows.
     """
     del config
@@ -135,7 +135,7 @@ def advise(
     Args:
         data: What `train` takes.
         settings: Of the run that is planned, its method left open.
-        config: TOML file of settings; the command line wins.
+        config: TOML file of settings; the command line and the environment win.
         json: Print one JSON document.
     """
     del config
@@ -154,20 +154,24 @@ def evaluate(
     answering: Annotated[ClassifierOptions, Flat] = ClassifierOptions(),  # noqa: B008 - frozen
     revision: Annotated[str | None, MODEL] = None,
     out: Output = None,
+    config: Path | None = None,
     json: bool = False,
 ) -> int:
     """Judge a trained classifier on a table.
 
     Args:
         model: A trained folder, or the Hub id (owner/name) that it was pushed to.
-        data: Labelled texts, as `train` takes them.
+        data: Labelled texts, as `train` takes them; of several splits the test is judged, else the
+            validation, else the train.
         options: How the table is read.
         answering: How the classifier answers.
         revision: Branch, tag or commit of the model on the Hub.
         out: File to write: .json is what was found, as with --json; .csv, .tsv, .jsonl or .parquet
             is the answer to each row as `predict` gives it, beside its `true_label`.
+        config: TOML file of settings; the command line and the environment win.
         json: Print one JSON document.
     """
+    del config  # read by the root command, before the settings are built
     from textclf.assessment import evaluate as judge
     from textclf.assessment import require_output, write_assessment
 
@@ -193,6 +197,7 @@ def predict(
     revision: Annotated[str | None, MODEL] = None,
     keep_columns: Flag = False,
     raw_cells: Flag = False,
+    config: Path | None = None,
     json: bool = False,
 ) -> int:
     """Classify texts: one row out for each row in, in their order.
@@ -215,8 +220,10 @@ def predict(
         raw_cells: In CSV and TSV, leave texts alone that begin like a formula (=, +, -,
             @): otherwise a ' is put before them, unless they are numbers, so that no spreadsheet
             runs them.
-        json: Print JSON lines instead of CSV.
+        config: TOML file of settings; the command line and the environment win.
+        json: Print JSON lines instead of CSV; a file is written in the format of its ending.
     """
+    del config  # read by the root command, before the settings are built
     from footwork.evaluation.decision import flat_row
     from footwork.tables.writer import require_table
     from textclf.classifier import TextClassifier

@@ -24,9 +24,11 @@ class TextOptions(Settings):
     """How texts are read; empty and None are found out."""
 
     text_columns: Annotated[tuple[str, ...], Parameter(name="--text-column", negative="")] = ()
-    """Column of the texts; two for pairs, each with an option of its own."""
+    """Column of the texts; two for pairs, each with an option of its own; if not given, it is found
+    out."""
     id_column: str | None = None
-    """Column of the rows' own names; if not given, the numbers of the rows."""
+    """Column of the rows' own names; if not given, one called `id` or the like, or else the numbers
+    of the rows."""
     table_format: Annotated[TableFormat, Parameter(name="*")] = DETECT
     """How the table is written down."""
 
@@ -48,13 +50,16 @@ class LabelOptions(TextOptions):
     """How labelled texts are read."""
 
     label_column: Annotated[tuple[str, ...] | str | None, Parameter(negative="")] = None
-    """Column of the labels; for columns of 0 and 1 all of them, with commas between."""
+    """Column of the labels; for columns of 0 and 1 all of them, with commas between; if not given,
+    it is found out."""
     label_separator: str | None = None
-    """What divides several labels in a cell."""
+    """What divides several labels in a cell; if not given, it is found out."""
     labels: str | None = None
-    """Names of the classes, separated by commas, where each text has a vector of 0 and 1."""
+    """Names of the classes, separated by commas, where each text has a vector of 0 and 1; one that
+    holds a comma stands in double quotes."""
     labels_file: str | None = None
-    """The same from a file, one name a line."""
+    """The same from a file, one name a line; one that begins with # is a comment, one with \\# a
+    name that does."""
 
     def class_names(self) -> tuple[str, ...]:
         """Those that are stated, in the order of the vectors; none if none are."""

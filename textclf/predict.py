@@ -62,8 +62,11 @@ def predict_rows(
         taken.
 
     Raises:
-        ConfigError: The classifier is none of texts.
-        DataError: While rows are taken: no text column, no rows, a row without a text.
+        ConfigError: The classifier is none of texts, or `input_format` is none.
+        ModelError: Its folder cannot be loaded.
+        DataError: There is no such file or data set; while rows are taken: no text column, no rows,
+            a row without a text.
+        TypeError: `data` is nothing of the kind.
     """
     from textclf.classifier import opened_classifier
 

@@ -87,8 +87,9 @@ def evaluate(
 
     Args:
         model: A classifier, or what `teach` or `finetune` made: the run, its folder or Hub id.
-        data: What `finetune` takes; of several splits the test is judged, else the validation. Its
-            classes are among the classifier's labels; of one by words `_` and case do not matter.
+        data: What `finetune` takes; of several splits the test is judged, else the validation,
+            else the train. Its classes are among the classifier's labels; of one by words `_` and
+            case do not matter.
         options: What it is compared with; a classifier by words is judged by its own templates
             and bar, and a fine-tuned one by itself.
 

@@ -81,7 +81,7 @@ class VectorLabeller(ABC, Reloaded, Generic[Answer]):
 
         Each is a path, the bytes of a file, a file opened in binary mode, an image of PIL, or an
         array of uint8, (H, W, 3), (H, W, 4) or (H, W); together they are a list or a column. An
-        `ImageError` where one cannot be read.
+        `ImageError` where one cannot be read, a TypeError where one is none of these.
         """
         sources = held_images(images)
         embeddings = self.encoder.encode_images(sources)

@@ -92,7 +92,7 @@ def label(
             elsewhere.
         raw_cells: In CSV and TSV, leave alone what begins like a formula (=, +, -, @): otherwise a
             ' is put before it, so that no spreadsheet runs the name of a file.
-        config: TOML file of settings; the command line wins.
+        config: TOML file of settings; the command line and the environment win.
         json: Print JSON lines.
     """
     del config  # read by the root command, before the settings are built
@@ -169,10 +169,10 @@ def evaluate(
         model: The model, and how it is run.
         where: An index whose embeddings are taken.
         taught: A folder that `teach` made, or its Hub id, judged in place of the words and compared
-            with them; or one that `finetune` made, judged by itself.
-        report: Folder for metrics.json, confusion.png and reliability.png.
+            with them; or one that `finetune` made, judged by itself, without templates and seed.
+        report: Folder for metrics.json, wrong.csv, confusion.png and reliability.png.
         out: File to write, .json: what was found, as with --json.
-        config: TOML file of settings; the command line wins.
+        config: TOML file of settings; the command line and the environment win.
         json: Print one JSON document.
     """
     del config
@@ -239,7 +239,7 @@ def teach(
         model: The model, and how it is run.
         where: An index whose embeddings are taken.
         overwrite: Replace the folder.
-        config: TOML file of settings; the command line wins.
+        config: TOML file of settings; the command line and the environment win.
         json: Print one JSON document.
     """
     del config
@@ -281,12 +281,13 @@ def finetune(
 
     Args:
         examples: A folder with one sub-folder a class, or with such folders named train,
-            validation and test, a table with the columns `path` and `label`, or a Hub id.
+            validation and test, a table with the columns `path` and `label`, a folder of
+            `save_to_disk`, or a Hub id.
         out: Folder to publish, for `label --taught`; it appears when all has succeeded.
         settings: Every setting of the run.
         resume: Go on with the unfinished run of this folder.
         overwrite: Replace the folder, or an unfinished run of it.
-        config: TOML file of settings; the command line wins.
+        config: TOML file of settings; the command line and the environment win.
         json: Print one JSON document.
     """
     del config
@@ -318,7 +319,7 @@ def compare(
         settings: Every setting that the runs share; `seed` is that of the split.
         resume: Go on with the unfinished comparison of this folder: what is done stays.
         overwrite: Replace the folder, or an unfinished comparison of it.
-        config: TOML file of settings; the command line wins.
+        config: TOML file of settings; the command line and the environment win.
         json: Print one JSON document.
     """
     del config
@@ -342,7 +343,7 @@ def advise(
     Args:
         examples: What `finetune` takes.
         settings: Of the run that is planned, its method left open.
-        config: TOML file of settings; the command line wins.
+        config: TOML file of settings; the command line and the environment win.
         json: Print one JSON document.
     """
     del config

@@ -106,13 +106,14 @@ class LabelOptions(ZeroShotOptions):
     """A folder that `teach` or `finetune` made, or the Hub id (owner/name) that it was pushed to;
     its classes are the labels."""
     abstain_below: float | None = None
-    """With --taught: give no label below this probability; if not given, what was calibrated."""
+    """With --taught: give no label below this probability; 0 withholds none as unsure; if not
+    given, what was calibrated."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.taught is None and self.abstain_below is not None:
             raise ConfigError("--abstain-below goes with --taught; for words it is --none-below.")
-        about_words = ("labels", "labels_file", "templates", "multi", "none_below")
+        about_words = ("labels", "labels_file", "templates", "multi", "none_below", "top_k")
         given = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
         if self.taught is not None and (clash := [name for name in given if name in about_words]):
             raise ConfigError(
@@ -169,10 +170,11 @@ class EvaluateOptions(Settings):
     """Judged in detail: imagenet, short, one template, a file of them, or a .json file of prompts
     by label; if not given, the usual one of the model."""
     compare: tuple[str, ...] = ("{}", "short", "imagenet")
-    """Template sets to compare it with, beside the usual one. imagenet costs 80 texts a class,
-    once."""
+    """Template set to compare it with, beside the usual one; several each with an option of its
+    own, none with --empty-compare. imagenet costs 80 texts a class, once."""
     none_below: float | None = NONE_BELOW
-    """As for `label`: what "none of these" would cost is told. `none` always gives a label."""
+    """As for `label`, of labels in words: what "none of these" would cost is told. `none` always
+    gives a label."""
     seed: int = 0
     """Of the resamples and folds."""
 
@@ -189,8 +191,9 @@ class TeachOptions(LearnOptions):
     templates: str | None = None
     """imagenet, short, one template, a file of them, or a .json file of prompts by label: what
     class names are put into; if not given, the usual one of the model."""
-    unlabelled: tuple[Path, ...] = ()
-    """Images without a label, in folders or by name, to choose from which to label next."""
+    unlabelled: Annotated[tuple[Path, ...], Parameter(negative="")] = ()
+    """An image without a label, or a folder of such, to choose from which to label next; several
+    each with an option of its own."""
     suggestions: int = 10
     """How many of them to name."""
 

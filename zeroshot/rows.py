@@ -48,11 +48,13 @@ class LabelledImage(Documented):
     scores: dict[str, float] = field(default_factory=dict)
     """Of every label, or of the best `top_k`."""
     labels: tuple[str, ...] = ()
-    """All that are given, the best first: with `multi` any number, else one or none."""
+    """All that are given, the best first: any number where an image may have several, else one or
+    none."""
     label_scores: tuple[float, ...] = ()
     """Of each of `labels`."""
     z_score: float | None = None
-    """How far the best label stands above reference prompts, in their standard deviations."""
+    """How far the best label stands above reference prompts, in their standard deviations; None of
+    what was taught or fine-tuned."""
     fault: str | None = None
     """Why the image cannot be read."""
     note: str | None = None

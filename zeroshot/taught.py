@@ -290,8 +290,9 @@ def teach(  # noqa: PLR0913 - the door for callers in Python
 ) -> TaughtRun:
     """Teach a classifier by a few images a class, and publish it as `out`.
 
-    `examples` are what `finetune` takes; of several splits the train is taught. `existing` says
-    what is done where `out` is there, `verbose` whether a terminal or notebook shows how far it is.
+    `examples` are what `finetune` takes, with one label an image; of several splits the train is
+    taught. `revision` is a branch, tag or commit of the model, `existing` says what is done where
+    `out` is there, `verbose` whether a terminal or notebook shows how far it is.
 
     Raises:
         ConfigError: `out` exists, or a setting is wrong.

@@ -232,7 +232,7 @@ class LearnOptions(Settings):
     better than chance, and to help."""
     target_accuracy: float | None = 0.95
     """Give no label below the probability from which this share of labels is right, if there are
-    examples enough to know it (59 at the least for 0.95); `none` always gives one."""
+    examples enough to know it (59 at the least for 0.95); `none` withholds none as unsure."""
     refused: float | None = 0.05
     """Share of inputs of the classes that may be taken for none of them; `none` lets that
     happen to none."""

@@ -106,9 +106,14 @@ def advise(task: Task, source: Any, config: FinetuningConfig, notify: Notify) ->
             f"`method` is what is to be found out, got {config.method}. Leave it out; `compare` "
             "measures methods beside each other."
         )
+    if config.target is not None:
+        raise ConfigError(
+            "`target` has no part in the advice, which is measured on rows that have labels, got "
+            f"{config.target}. Leave it out."
+        )
     with tempfile.TemporaryDirectory() as run:
         # What goes on with an adapter has its method: asked is what would begin anew.
-        probe = replace(config, method=PROBE, continue_adapter=False)
+        probe = replace(config.for_method(PROBE), continue_adapter=False)
         learner = plan(task, source, probe, lambda _: None)
         data, count = learner.data, len(learner.data.splits["train"])
         if count < LEAST:

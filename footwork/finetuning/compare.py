@@ -123,8 +123,8 @@ class SharedRows:
             task_of(config).open(config)
         self.task = task_of(wanted.config)
         self.data: LabelledData = self.task.read(source, wanted.config)
-        for config in self.configs:
-            config.require_task(self.data.task)
+        wanted.require_task(self.data.task)
+        self.configs = [one for one in self.configs if one in wanted.runs.values()]
         self.warnings: tuple[str, ...] = ()
         self._encoded: dict[type[Task], EncodedRows] = {}
 

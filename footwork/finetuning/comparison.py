@@ -112,7 +112,7 @@ def compared(
     data, task = shared.data, shared.task
     metric = PRIMARY_METRIC[data.task]
     pools, methods = Pools(metric), []
-    for method in dict.fromkeys(wanted.options.methods):
+    for method in wanted.methods:
         own = {key: run for key, run in runs.items() if key.method == method and key.rate is None}
         done = {key: run for key, run in own.items() if metric in run.metrics and run.validation}
         if done:
@@ -290,7 +290,7 @@ def _rates(
 ) -> list[dict[str, Any]]:
     """For each method, what came of each rate, and which suggests itself."""
     found = []
-    for method in dict.fromkeys(wanted.options.methods) if wanted.options.rates else ():
+    for method in wanted.methods if wanted.options.rates else ():
         own = {key: run for key, run in runs.items() if key.method == method}
         usual = [run for key, run in own.items() if key.rate is None]
         recipe = next((run.config["learning_rate"] for run in usual if not run.failure), None)

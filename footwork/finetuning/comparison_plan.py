@@ -13,16 +13,16 @@ from footwork.options import SEVERAL
 from footwork.settings import Settings
 
 _SOLVED = [name for name, method in METHODS.items() if method.features_once]
+_USUAL = tuple(dict.fromkeys((USUAL, OF_FEW, *_SOLVED)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions(Settings):
     """What the runs of a comparison differ in."""
 
-    methods: Annotated[tuple[str, ...], SEVERAL, METHOD] = tuple(
-        dict.fromkeys((USUAL, OF_FEW, *_SOLVED))
-    )
-    """With commas between, of those that `train` and `finetune` take."""
+    methods: Annotated[tuple[str, ...], SEVERAL, METHOD] = _USUAL
+    """With commas between, of those that `train` and `finetune` take, but auto; if not given, what
+    of the usual ones can learn these rows, and with `rates` those that learn in steps."""
     seeds: Annotated[tuple[int, ...], SEVERAL, RATE] = (0, 1, 2)
     """Of the head, the order and the dropout masks, with commas between: every method has a run of
     each. The split is that of `seed`."""
@@ -47,7 +47,7 @@ class CompareOptions(Settings):
         if min(self.rates, default=1.0) <= 0:
             raise ConfigError(f"`rates` must be above 0, got {min(self.rates):g}.")
         solved = [name for name in self.methods if not method_of(name).rates]
-        if self.rates and solved:
+        if self.rates and solved and self.methods != _USUAL:
             in_steps = ", ".join(name for name, method in METHODS.items() if method.rates)
             raise ConfigError(
                 f"`rates` are for methods that learn in steps ({in_steps}), and {solved[0]} is "
@@ -87,7 +87,10 @@ class ComparisonPlan:
 
     def __init__(self, config: FinetuningConfig, options: CompareOptions) -> None:
         self.config, self.options = config, options
-        methods, rates = dict.fromkeys(options.methods), dict.fromkeys(options.rates)
+        rates, usual = dict.fromkeys(options.rates), options.methods == _USUAL
+        methods = dict.fromkeys(
+            name for name in options.methods if not (usual and rates) or method_of(name).rates
+        )
         owned = {name for each in methods for name in method_of(each).settings}
         reasons = {
             "method": "`methods` names them" if config.method != AUTO else "",
@@ -113,6 +116,21 @@ class ComparisonPlan:
                 self.runs[RunKey(method, seed)] = own
                 for rate in rates:
                     self.runs[RunKey(method, seed, rate)] = replace(own, learning_rate=rate)
+
+    def require_task(self, task: str) -> None:
+        """Refuse a method that cannot learn a task; if none was named, leave such out."""
+        for key, config in list(self.runs.items()):
+            try:
+                config.require_task(task)
+            except ConfigError:
+                if self.options.methods != _USUAL:
+                    raise
+                del self.runs[key]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Of the runs, in their order."""
+        return tuple(dict.fromkeys(key.method for key in self.runs))
 
     @property
     def budget(self) -> str:

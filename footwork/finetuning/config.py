@@ -21,7 +21,7 @@ from footwork.tables.labels import REGRESSION
 
 _OF_STEPS = ("learning_rate", "num_epochs", "max_steps")
 _OF_A_MODEL = {each.name for group in (AdaptationConfig, LoopConfig) for each in fields(group)}
-_OF_A_MODEL -= {"method", "seed"}
+_OF_A_MODEL -= {"method", "seed", "device"}  # where all that computes does so
 _OF_A_MODEL |= {"model_id", "revision", "max_length", "label_smoothing", "merge", "loss", "metric"}
 """Settings of a pretrained model, and of a training in steps."""
 _OF_PYTHON = Parameter(parse=False)  # no command line can state it
@@ -48,7 +48,7 @@ class FinetuningConfig(PublishConfig, LoopConfig):
     class_weights: Annotated[Literal["none", "balanced"], RATE] = "none"
     """balanced: every class counts the same, however many rows it has."""
     label_smoothing: Annotated[float, RATE] = 0.0
-    """Probability taken from the true class and spread evenly, 0 to 1."""
+    """Probability taken from the true class and spread evenly, from 0 up to 1."""
     loss: Annotated[Loss | None, _OF_PYTHON] = None
     """A function in place of the task's own loss: of logits (N, C) and targets, class numbers (N,)
     or (N, C) of 0 and 1, to one loss a row, (N,), tensors all. Of a regression both are amounts

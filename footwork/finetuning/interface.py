@@ -79,6 +79,7 @@ class Interface(Generic[Config]):
             verbose: Whether that is done.
 
         Raises:
+            TypeError: `data` is none of these.
             ConfigError: A setting is wrong, or something is in the way.
             DataError: The rows cannot be read or cannot be learned from.
             ModelError: The model cannot be loaded, or the saved folder does not answer as the
@@ -132,8 +133,8 @@ class Interface(Generic[Config]):
     ) -> Advice:
         """Find the method for labelled rows, by measuring on a part of them; nothing is published.
 
-        It takes and raises what `train` does; the method is left open, which is a `ConfigError`
-        where one is named. A `DataError`, too, where the rows are too few, and a `ModelError` where
+        It takes and raises what `train` does; a method, which is to be found out, or a `target` is
+        a `ConfigError`. A `DataError`, too, where the rows are too few, and a `ModelError` where
         the model has no head that can be solved.
         """
         config, source = self.config.given("config", config), with_splits(data, validation, test)

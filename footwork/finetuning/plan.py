@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -31,6 +32,8 @@ from footwork.models.hub import model_folder, resolve_model_id
 from footwork.tables.held import data_name
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
 
+Config = TypeVar("Config", bound=FinetuningConfig)
+
 
 def plan(
     task: Task,
@@ -53,7 +56,7 @@ def plan(
         DataError: The rows cannot be read.
         ModelError: The model cannot be loaded, or its head cannot be trained alone.
     """
-    config = continued(config, task)
+    config = continued(config, task.presets)
     preparation = task.open(config)
     data = task.read(source, config) if data is None else data
     config.require_task(data.task)
@@ -94,7 +97,7 @@ def plan(
     )
 
 
-def continued(config: FinetuningConfig, task: Task) -> FinetuningConfig:
+def continued(config: Config, presets: Mapping[str, str]) -> Config:
     """The configuration with the method and the settings of an adapter that is to go on.
 
     Raises:
@@ -103,7 +106,7 @@ def continued(config: FinetuningConfig, task: Task) -> FinetuningConfig:
     if not config.continue_adapter:
         return config
     name = config.model_id
-    folder = model_folder(resolve_model_id(name, task.presets), config.revision)
+    folder = model_folder(resolve_model_id(name, presets), config.revision)
     manifest = read_manifest(folder, verify=False) if adapter_in(folder) else {}
     method, former = manifest.get("method"), manifest.get("config")
     if not isinstance(method, str) or method not in method_names() or not isinstance(former, dict):

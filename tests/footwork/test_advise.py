@@ -134,5 +134,7 @@ def test_what_cannot_be_advised_on_is_refused(tmp_path: Path) -> None:
     table = sentiment_table(tmp_path / "data.csv", 16)
     with pytest.raises(ConfigError, match="`method` is what is to be found out, got full"):
         advise(table, TrainConfig(model_id="tiny", method="full"))
+    with pytest.raises(ConfigError, match=r"`target` has no part in the advice, .* got more\.csv"):
+        advise(table, TrainConfig(model_id="tiny", target="more.csv"))
     with pytest.raises(DataError, match=r"rows to train on are too few .* at least 20"):
         advise(table, TrainConfig(model_id="tiny"))

@@ -405,6 +405,18 @@ def test_a_setting_goes_to_the_methods_that_know_it() -> None:
         ComparisonPlan(FinetuneConfig(model_id="tiny"), options)
 
 
+def test_where_no_methods_are_named_those_that_can_learn_the_rows_are_compared() -> None:
+    config = TrainConfig(model_id="tiny")
+    usual = ComparisonPlan(config, CompareOptions())
+    assert usual.methods == ("lora", "full", "head", "prototypes")
+    usual.require_task("multi_label_classification")
+    assert usual.methods == ("lora", "full", "head")
+    assert ComparisonPlan(config, CompareOptions(rates=(1e-3,))).methods == ("lora", "full")
+    named = ComparisonPlan(config, CompareOptions(methods=("full", "prototypes")))
+    with pytest.raises(ConfigError, match="takes rows of one class each, and this is multi label"):
+        named.require_task("multi_label_classification")
+
+
 def test_a_method_that_the_model_cannot_take_is_refused_before_anything_runs(
     numbers: tuple[Path, str], tmp_path: Path
 ) -> None:

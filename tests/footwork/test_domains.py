@@ -42,7 +42,7 @@ from tests.tasks import CASES, Case, kill_early, stopped_before_writing
 from tests.toy_task import NumberTask
 from tests.toy_training import ROWS, build_toy_model, toy_job
 from tests.zeroshot.image_towers import CLASSES, draw_classes
-from textclf import TrainConfig
+from textclf import TrainConfig, audit_table
 from zeroshot import FinetuneConfig
 
 
@@ -390,10 +390,10 @@ def test_a_target_that_is_no_such_table_is_refused_before_anything_runs(tmp_path
         done = run_here(*command)
         assert done.returncode == 1, done.stderr
         assert "Traceback" not in done.stderr
-        with pytest.raises(DataError, match=message):
-            CASES["texts"].train(
-                data, out, TrainConfig(model_id="tiny", target=str(tmp_path / name))
-            )
+        config = TrainConfig(model_id="tiny", target=str(tmp_path / name))
+        for ask in (audit_table, lambda *told: CASES["texts"].train(told[0], out, told[1])):
+            with pytest.raises(DataError, match=message):
+                ask(data, config)
     assert not list(tmp_path.glob("out*"))
 
 

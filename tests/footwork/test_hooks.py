@@ -35,7 +35,7 @@ from footwork.methods.rates import Recipe
 from tests.runs import quick_ending
 from tests.tables import sentiment_rows, sentiment_table, write_table
 from tests.tasks import CASES, Case
-from textclf import TrainConfig, advise
+from textclf import TrainConfig, advise, audit_table
 from textclf.classifier import ClassifierOptions
 
 LABELS = {"texts": {"negative", "positive"}, "images": {"amber", "navy", "olive"}}
@@ -504,6 +504,7 @@ def test_an_adapter_goes_on_with_its_own_labels_alone(tmp_path: Path) -> None:
         others.train(tmp_path / "out", base=lora, method="auto", continue_adapter=True)
     on = TrainConfig(model_id=str(lora), label_column="label", continue_adapter=True)
     assert advise(place.data, on, verbose=False).method  # of what would begin anew
+    assert any(note.startswith("lora: rate") for note in audit_table(place.data, on).notes)
 
 
 # The page

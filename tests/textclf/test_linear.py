@@ -229,6 +229,11 @@ def test_a_setting_of_a_pretrained_model_is_refused(setting: str, value: Any) ->
         TrainConfig(**{"method": "linear", setting: value})
 
 
+def test_the_device_of_all_commands_is_no_setting_of_a_pretrained_model_alone(out: Path) -> None:
+    assert TrainConfig(method="linear", device="cpu").device == "cpu"
+    assert TextClassifier.load(out).max_length is None
+
+
 def test_images_tokens_and_merging_are_refused_with_the_reason(out: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"counts words, and images have none.*--method head"):
         FinetuneConfig(method="linear")

@@ -156,6 +156,7 @@ def test_an_evaluation_writes_its_report(photos: Path, tmp_path: Path) -> None:
         (["--labels", "cat", "--templates", "a photo"], "{}"),
         (["--labels", "cat", "--abstain-below", "0.5"], "--abstain-below goes with --taught"),
         (["--labels", "cat", "--taught", "out"], "brings its own"),
+        (["--top-k", "3", "--taught", "out"], "--top-k is about labels in words"),
         (["--labels", "cat", "--copy-to", "a", "--move-to", "b"], "exclude each other"),
         (["--labels", "cat", "--yes"], "--yes goes with"),
         (["--labels", "a/b,a:b", "--copy-to", "sorted"], "folder"),

@@ -111,8 +111,9 @@ def audit_table(
         ModelError: The model that was named cannot be loaded.
     """
     config = TrainConfig.given("config", config)
+    config = _of_adapter(config)
     labelled = load_data(with_splits(data, validation, test), replace(config, keep_going=True))
-    config.require_task(labelled.task)
+    _require_learnable(labelled, config)
     if not config.way.has_model:
         config.settled(labelled.task, None, "", {})
         return audit_data(labelled)
@@ -136,6 +137,25 @@ def audit_table(
     settled, _, how = config.settled(labelled.task, recipe, length, own)
     labelled = replace(labelled, notes=(*labelled.notes, *said, *why, str(how), *cut))
     return audit_data(labelled, model.vocabulary, settled.max_length, (model.size, settled))
+
+
+def _of_adapter(config: TrainConfig) -> TrainConfig:
+    """With the method of the adapter that is to go on, if one is."""
+    if not config.continue_adapter:
+        return config
+    from footwork.finetuning.plan import continued
+    from footwork.models.hub import TEXT_PRESETS
+
+    return continued(config, TEXT_PRESETS)
+
+
+def _require_learnable(labelled: TextData, config: TrainConfig) -> None:
+    """Refuse a task that the method cannot learn, and a target that cannot be read."""
+    config.require_task(labelled.task)
+    if config.target is not None:
+        from textclf.target import with_target
+
+        with_target(labelled, config.target, config)
 
 
 def audit_data(
