@@ -320,9 +320,8 @@ def method_names() -> tuple[str, ...]:
 AUTO_TAKES = (
     f"{OF_FEWEST} below {FEWEST} training rows of one class each (not pairs of texts, nor of an "
     f"encoder below {TINY / 1e6:g} million parameters, or one that knows the classes), {OF_FEW} "
-    f"below {FEW:,} ({FEW_OF_SMALL:,} "
-    f"of an encoder below {SMALL / 1e6:g} million), else {USUAL}, as "
-    f"wherever a setting of it is given"
+    f"below {FEW:,} ({FEW_OF_SMALL:,} of an encoder below {SMALL / 1e6:g} million), else {USUAL}, "
+    "as wherever a setting of it is given"
 )
 
 if TYPE_CHECKING:
