@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +142,8 @@ class Part:
     """A folder or the file of a table, or a table that is held."""
     name: str
     """For messages."""
+    beside: int = 0
+    """Splits that are not taken, this one being."""
 
 
 def images_of(part: Part, files: Path | None = None) -> LabelledImages:
@@ -182,8 +183,9 @@ def one_split(source: Any, wanted: Sequence[str]) -> tuple[Part, tuple[str, ...]
     """The first of the splits that are `wanted`, and notes on those that are not read."""
     found, unread = split_sources(source, wanted)
     name = next(name for name in wanted if name in found)
-    said = (f"Of {data_name(source)} the {name} split is taken.",) if len(found) > 1 else ()
-    return found[name], (*said, *unread)
+    others = len(found) - 1
+    said = (f"Of {data_name(source)} the {name} split is taken.",) if others else ()
+    return replace(found[name], beside=others), (*said, *unread)
 
 
 def split_sources(
@@ -209,7 +211,8 @@ def split_sources(
         )
     unread = [repr(key) for key in named if key not in keys.values()]
     said = f"Not read of {name}, being no train, validation or test: {shortened(unread)}."
-    notes = (*([said] if unread else ()), *configuration_note(opened, name))
+    of_hub = is_held(opened) and not is_held(source) and not Path(source).expanduser().exists()
+    notes = (*([said] if unread else ()), *(configuration_note(opened, name) if of_hub else ()))
     parts = {split: named[key] for split, key in keys.items()}
     if isinstance(source, Mapping):
         found, more = _given_splits(parts, name)
@@ -236,7 +239,7 @@ def _given_splits(parts: Mapping[str, Any], name: str) -> tuple[dict[str, Part],
     found: dict[str, Part] = {}
     notes: list[str] = []
     for split in filter(parts.__contains__, SPLITS):
-        own, said = split_sources(parts[split], ("train",) if split == "train" else ())
+        own, said = split_sources(parts[split], ("train",) if split == "train" else SPLITS)
         notes += said
         if split == "train":
             found = own
@@ -251,14 +254,21 @@ def _given_splits(parts: Mapping[str, Any], name: str) -> tuple[dict[str, Part],
 
 
 def _split_folders(folder: Any) -> dict[str, Path]:
-    """Sub-folders by their names, where all are called like splits and there are classes in one."""
-    if is_held(folder) or not folder.is_dir():
+    """Sub-folders by their names, where all are called like splits."""
+    below = {} if is_held(folder) or not folder.is_dir() else _folders_in(folder)
+    if not below or any(name.lower() not in _SPLIT_OF for name in below):
         return {}
-    below = [entry for entry in folder.iterdir() if is_visible(entry.name) and is_folder(entry)]
-    if any(entry.name.lower() not in _SPLIT_OF for entry in below):
-        return {}
-    deeper = any(map(is_folder, chain.from_iterable(entry.iterdir() for entry in below)))
-    return {entry.name: entry for entry in below} if deeper else {}
+    if not any(map(_folders_in, below.values())):
+        raise DataError(
+            f"The sub-folders of {folder} are called like splits ({', '.join(sorted(below))}), and "
+            f"there is no class in them. {_HOW}"
+        )
+    return below
+
+
+def _folders_in(folder: Path) -> dict[str, Path]:
+    entries = (entry for entry in folder.iterdir() if is_visible(entry.name))
+    return {entry.name: entry for entry in entries if is_folder(entry)}
 
 
 def embed_labelled_images(

@@ -103,7 +103,7 @@ def assess(source: Any, classifier: FinetunedClassifier, files: Path | None = No
     part, logits = embed_labelled_images(classifier.encoder, part)
     targets = part.targets_among(rule.labels)
     evaluation = evaluate_logits(rule.task, rule.labels, targets, logits, rule.given, "images")
-    where = None if is_held(source) or said else Path(source).resolve()
+    where = None if is_held(source) or chosen.beside else Path(source).resolve()
     if Path(trained["data"]["path"]).resolve() == where:
         remark = "It was trained on most of these images: the figures say nothing of new ones."
         evaluation = replace(evaluation, remarks=(remark,))
@@ -197,7 +197,8 @@ def read_part(part: Part, config: FinetuneConfig, files: Path | None = None) -> 
     if is_held(part.data) or part.data.is_file():
         table, folder = read_image_table(part, files)
         return _several_labels(table, folder, config) or one_label_each(table, folder)
-    if config.task == "multi" or config.label_column or config.label_separator:
+    stated = config.task == "multi" or config.label_column or config.label_separator
+    if stated and part.data.is_dir():
         raise ConfigError(
             "Only a table says which images have several labels (`task`, `label_column`, "
             f"`label_separator`), and {part.name} is a folder. Name a table, or leave them out."

@@ -20,9 +20,10 @@ _USUAL = tuple(dict.fromkeys((USUAL, OF_FEW, *_SOLVED)))
 class CompareOptions(Settings):
     """What the runs of a comparison differ in."""
 
-    methods: Annotated[tuple[str, ...], SEVERAL, METHOD] = _USUAL
-    """With commas between, of those that `train` and `finetune` take, but auto; if not given, what
-    of the usual ones can learn these rows, and with `rates` those that learn in steps."""
+    methods: Annotated[tuple[str, ...] | None, SEVERAL, METHOD] = None
+    """With commas between, of those that `train` and `finetune` take, but auto; if not given, lora,
+    full, head and prototypes, as far as they can learn these rows and, with `rates`, learn in
+    steps."""
     seeds: Annotated[tuple[int, ...], SEVERAL, RATE] = (0, 1, 2)
     """Of the head, the order and the dropout masks, with commas between: every method has a run of
     each. The split is that of `seed`."""
@@ -37,8 +38,9 @@ class CompareOptions(Settings):
         """
         super().__post_init__()
         known = [name for name in method_names() if name != AUTO]
-        unknown = [name for name in self.methods if name not in known]
-        if unknown or not self.methods:
+        methods = _USUAL if self.methods is None else self.methods
+        unknown = [name for name in methods if name not in known]
+        if unknown or not methods:
             got = repr(unknown[0]) if unknown else "none"
             raise ConfigError(f"`methods` must be some of {', '.join(known)}, got {got}.")
         if not self.seeds or min(self.seeds) < 0:
@@ -46,8 +48,8 @@ class CompareOptions(Settings):
             raise ConfigError(f"`seeds` must be whole numbers, one at least, from 0 on, got {got}.")
         if min(self.rates, default=1.0) <= 0:
             raise ConfigError(f"`rates` must be above 0, got {min(self.rates):g}.")
-        solved = [name for name in self.methods if not method_of(name).rates]
-        if self.rates and solved and self.methods != _USUAL:
+        solved = [name for name in self.methods or () if not method_of(name).rates]
+        if self.rates and solved:
             in_steps = ", ".join(name for name, method in METHODS.items() if method.rates)
             raise ConfigError(
                 f"`rates` are for methods that learn in steps ({in_steps}), and {solved[0]} is "
@@ -87,10 +89,9 @@ class ComparisonPlan:
 
     def __init__(self, config: FinetuningConfig, options: CompareOptions) -> None:
         self.config, self.options = config, options
-        rates, usual = dict.fromkeys(options.rates), options.methods == _USUAL
-        methods = dict.fromkeys(
-            name for name in options.methods if not (usual and rates) or method_of(name).rates
-        )
+        rates = dict.fromkeys(options.rates)
+        usual = [name for name in _USUAL if method_of(name).rates or not rates]
+        methods = dict.fromkeys(usual if options.methods is None else options.methods)
         owned = {name for each in methods for name in method_of(each).settings}
         reasons = {
             "method": "`methods` names them" if config.method != AUTO else "",
@@ -123,7 +124,7 @@ class ComparisonPlan:
             try:
                 config.require_task(task)
             except ConfigError:
-                if self.options.methods != _USUAL:
+                if self.options.methods is not None:
                     raise
                 del self.runs[key]
 

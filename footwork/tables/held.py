@@ -69,14 +69,8 @@ def data_name(data: Any) -> str:
 
 
 def may_be_of_hub(name: str) -> bool:
-    """Whether a data set of the Hub may be called so: `name`, `owner/name`, `owner/name:config`.
-
-    It may not where the first part is a folder here: what is missing is missing from that.
-    """
-    first, sep, _ = name.partition("/")
-    if Path(name).suffix.lower() in TABLE_ENDINGS or (sep and Path(first).is_dir()):
-        return False
-    return bool(_HUB_ID.fullmatch(name))
+    """Whether a data set of the Hub may be called so: `name`, `owner/name`, `owner/name:config`."""
+    return Path(name).suffix.lower() not in TABLE_ENDINGS and bool(_HUB_ID.fullmatch(name))
 
 
 def configuration_note(loaded: Any, name: str) -> tuple[str, ...]:

@@ -205,11 +205,21 @@ def test_what_is_given_beside_a_folder_takes_the_place_of_its_own_split(
     found = read_images(with_splits(tmp_path / "all", other, other), config)
     assert {path.parents[1] for path in found.splits["test"].inputs} == {other}
     assert any("The test of" in note and "itself is not read" in note for note in found.notes)
-    # a folder of images, whatever it is called, is a class
-    loose = tmp_path / "toys"
+    loose = tmp_path / "loose"
     shutil.copytree(examples / LABELS[0], loose / "train")
     shutil.copytree(examples / LABELS[1], loose / "test")
-    assert read_examples(loose).class_names == ("test", "train")
+    (loose / "test" / ".hidden").mkdir()
+    for read in (read_examples, lambda data: read_images(data, config)):
+        with pytest.raises(
+            DataError, match=r"called like splits \(test, train\), and there is no cl"
+        ):
+            read(loose)
+    columns = {"photo": [1, 2, 3], "kind": list(LABELS)}
+    for beside in ({"test": columns}, {"validation": columns}):
+        with pytest.raises(DataError, match=r"Columns become a table by pandas\.DataF"):
+            read_images(with_splits(rows(examples), **beside), config, tmp_path / "files")
+    with pytest.raises(DataError, match="Cannot find"):
+        read_images(tmp_path / "none", FinetuneConfig(task="multi"))
 
 
 def test_what_was_taught_from_memory_is_not_taken_for_what_it_is_judged_by(
