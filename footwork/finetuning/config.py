@@ -14,7 +14,7 @@ from footwork.evaluation.own_metric import Metric, qualified_name
 from footwork.files.faults import counted
 from footwork.help_page import DATA, MODEL, RATE
 from footwork.methods.rates import Recipe
-from footwork.methods.table import METHODS, AdaptationConfig, methods_where
+from footwork.methods.table import AdaptationConfig, method_of, methods_where
 from footwork.options import LoopConfig, PublishConfig
 from footwork.settings import Settings
 from footwork.tables.labels import REGRESSION
@@ -99,7 +99,7 @@ class FinetuningConfig(PublishConfig, LoopConfig):
 
     def for_method(self, name: str) -> Self:
         """With another method, and without what means nothing to that one."""
-        method = METHODS[name]
+        method = method_of(name)
         foreign = {each for each in self.stated_settings if each not in method.settings}
         foreign |= set() if method.has_model else _OF_A_MODEL
         usual: dict[str, Any] = {

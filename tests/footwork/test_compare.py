@@ -395,9 +395,10 @@ def test_a_setting_that_has_no_place_is_refused(settings: dict[str, Any], messag
 
 
 def test_a_setting_goes_to_the_methods_that_know_it() -> None:
-    options = CompareOptions(methods=("lora", "full", "linear"), seeds=(5,))
+    options = CompareOptions(methods=("lora", "full", "linear", "peft:loha"), seeds=(5,))
     plan = ComparisonPlan(TrainConfig(lora_rank=4, num_epochs=2, model_id="tiny"), options)
-    lora, full, linear = plan.runs.values()
+    lora, full, linear, loha = plan.runs.values()
+    assert loha.method == "peft:loha"
     assert (lora.lora_rank, full.lora_rank) == (4, 8)
     assert (lora.num_epochs, full.num_epochs, linear.num_epochs) == (2, 2, None)
     assert {config.seed for config in plan.runs.values()} == {5}
