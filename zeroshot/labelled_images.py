@@ -143,7 +143,7 @@ class Part:
     name: str
     """For messages."""
     beside: int = 0
-    """Splits that are not taken, this one being."""
+    """Number of other splits, of which this one was chosen."""
 
 
 def images_of(part: Part, files: Path | None = None) -> LabelledImages:

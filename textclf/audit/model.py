@@ -46,10 +46,9 @@ class AuditedModel:
 
 def _classes(config: Mapping[str, Any]) -> frozenset[str]:
     """Those that a configuration names, of a model of one class a text."""
-    several = config.get("problem_type") == MULTI_LABEL
-    return (
-        frozenset() if several else frozenset(map(class_name, config.get("id2label", {}).values()))
-    )
+    if config.get("problem_type") == MULTI_LABEL:
+        return frozenset()
+    return frozenset(map(class_name, config.get("id2label", {}).values()))
 
 
 def size_of(model: Any) -> ModelSize:
