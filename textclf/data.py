@@ -25,6 +25,7 @@ from footwork.tables.columns import ID_NAMES, find_column, find_name, is_number,
 from footwork.tables.held import data_name
 from footwork.tables.layout import TableFormat
 from footwork.tables.reader import SkippedRow, Table
+from footwork.tables.splits import JUDGED
 from textclf.columns import Columns, StatedColumns, choose_columns
 from textclf.config import DataOptions, LabelOptions
 from textclf.sources import SourceTables, read_tables
@@ -141,13 +142,7 @@ def load_data(data: Any, options: DataOptions = FIND_OUT) -> TextData:
     table_format = options.table_format
     tolerant = options.keep_going or table_format.skip_bad_rows
     tolerant_format = replace(table_format, skip_bad_rows=tolerant)
-    found = read_tables(data, tolerant_format, options.column_names)
-    if "train" not in found.splits:
-        there = " and ".join(found.splits)
-        raise DataError(
-            f"{data_name(data)} has no training file, only {there}. "
-            "Add one called train, or name the file itself as DATA."
-        )
+    found = read_tables(data, tolerant_format, options.column_names, ("train",))
     train_table = found.splits["train"]
     stated = StatedColumns(options.text_columns, options.label_column, options.id_column)
     columns = choose_columns(train_table.columns, stated, train_table.source)
@@ -189,7 +184,7 @@ def load_table(data: Any, table_format: TableFormat, names: tuple[str, ...] = ()
     """
     found = read_tables(data, table_format, names)
     splits = found.splits
-    name = next(split for split in ("test", "validation", "train") if split in splits)
+    name = next(split for split in JUDGED if split in splits)
     table = splits[name]
     chosen = (f"Of {data_name(data)} the {name} split is used.",) if len(splits) > 1 else ()
     return replace(table, notes=(*found.notes, *chosen, *table.notes))

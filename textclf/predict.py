@@ -17,11 +17,12 @@ from footwork.tables.held import held_rows, is_held
 from footwork.tables.layout import DETECT, Expected, TableFormat
 from footwork.tables.reader import RowStream, iterate_rows, json_rows
 from footwork.tables.source import TextSource, line_fault, open_to_read_once
+from footwork.tables.splits import JUDGED, one_split
 from footwork.tables.writer import write_rows
 from textclf.columns import find_text_columns, id_column
 from textclf.config import TextOptions
 from textclf.data import lacks_text, text_fault
-from textclf.sources import part_to_answer
+from textclf.sources import TextsAndLabels, splits_in
 
 if TYPE_CHECKING:
     from footwork.finetuning.train import TrainedRun
@@ -86,9 +87,8 @@ def open_rows(
     """Read rows one by one, in bounded memory.
 
     Args:
-        source: A file, `-` for standard input, a folder or the id of a data set on the Hub
-            (`owner/name` or `owner/name:config`), or a table as `held_rows` takes it; of several
-            splits test if there is one, else validation, else train.
+        source: As `find_splits` takes it, or `-` for standard input; of several splits test if
+            there is one, else validation, else train.
         input_format: `lines` takes each line as one text, whatever it holds; `auto` looks.
         table_format: What is stated of a table; the rest is detected.
         names: Of columns that are stated or trained on; a first row that holds one is a header.
@@ -101,11 +101,17 @@ def open_rows(
             f"`format` must be one of {', '.join(get_args(InputFormat))}, got {input_format!r}."
         )
     skip, notes = table_format.skip_bad_rows, tuple[str, ...]()
-    if is_held(source) or input_format == "auto":
-        source, called, notes = part_to_answer(source)
+    if is_held(source) or (input_format == "auto" and str(source) != "-"):
+        part, notes = one_split(source, splits_in, JUDGED)
+        source = part.data
     if is_held(source):
-        held = held_rows(source, called, skip_bad_rows=skip)
-        held.notes = notes
+        halves = isinstance(source, TextsAndLabels)
+        held = (
+            source.rows(table_format)
+            if halves
+            else held_rows(source, part.name, skip_bad_rows=skip)
+        )
+        held.notes = (*notes, *held.notes)
         return held
     path = None if str(source) == "-" else Path(source).expanduser()
     if input_format not in ("lines", "jsonl"):

@@ -22,7 +22,6 @@ from footwork.encoder.protocol import FileEncoder
 from footwork.errors import DataError, ImageError
 from footwork.files.faults import counted, shortened
 from footwork.files.paths import path_line, path_text
-from footwork.finetuning.data import SPLIT_NAMES, SPLITS
 from footwork.images.finding import (
     find_images,
     has_image_ending,
@@ -35,17 +34,10 @@ from footwork.images.held import held_image, kind_of, write_image
 from footwork.prompts.templates import spoken
 from footwork.tables.cells import list_of, text_of
 from footwork.tables.columns import find_column, normalise_name
-from footwork.tables.held import (
-    configuration_note,
-    data_name,
-    held_rows,
-    hint_of_columns,
-    is_held,
-    may_be_of_hub,
-    saved_data,
-)
+from footwork.tables.held import held_rows, is_held
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from footwork.tables.layout import Expected, TableFormat
+from footwork.tables.splits import JUDGED, SPLIT_NAMES, Notes, Part, one_split
 
 if TYPE_CHECKING:
     from footwork.tables.reader import Table
@@ -56,10 +48,8 @@ paths images files photo photos
 """
 _LABEL_COLUMNS = "label class labels class_name category classes categories target tag y"
 _CODE = re.compile(r"n?\d+")
-_SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in names}
+_CALLED_LIKE_SPLITS = {name for names in SPLIT_NAMES.values() for name in names}
 _LISTED = 5
-JUDGED = SPLITS[::-1]
-"""The split that is judged, if there are several: the first of these."""
 _HOW = (
     "Give a folder with one sub-folder of images a class, a table with a column `path` and a "
     "column `label`, or the Hub id of a data set."
@@ -129,21 +119,9 @@ def read_labelled_images(source: Any, files: Path | None = None) -> LabelledImag
     Raises:
         DataError: It does not exist, or holds no images with classes.
     """
-    part, said = one_split(source, JUDGED)
+    part, said = one_split(source, split_folders, JUDGED)
     images = images_of(part, files)
     return replace(images, notes=(*said, *images.notes))
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What holds the images of one split."""
-
-    data: Any
-    """A folder or the file of a table, or a table that is held."""
-    name: str
-    """For messages."""
-    beside: int = 0
-    """Number of other splits, of which this one was chosen."""
 
 
 def images_of(part: Part, files: Path | None = None) -> LabelledImages:
@@ -154,116 +132,22 @@ def images_of(part: Part, files: Path | None = None) -> LabelledImages:
     if path.is_dir():
         images = _class_folders(path)
         return replace(images, notes=(*images.notes, *_name_notes(images.class_names)))
-    if not path.exists():
-        raise DataError(f"Cannot find {str(path)!r}. {_HOW}")
     if has_image_ending(path.name):
         raise DataError(f"{path} is one image. {_HOW}")
     return one_label_each(*read_image_table(part, files))
 
 
-def opened_source(source: Any) -> Any:
-    """A path, or what is held: as a folder of `datasets` and a data set of the Hub are."""
-    if is_held(source):
-        return source
-    path, name = Path(source).expanduser(), str(source)
-    saved = saved_data(path)
-    if saved is not None or path.exists() or "/" not in name or has_image_ending(name):
-        return path if saved is None else saved
-    if not may_be_of_hub(name):
-        return path
-    from footwork.tables.hub_datasets import load_hub_dataset
-
-    try:
-        return load_hub_dataset(name)
-    except DataError as error:
-        raise DataError(f"{error} {_HOW}") from error
-
-
-def one_split(source: Any, wanted: Sequence[str]) -> tuple[Part, tuple[str, ...]]:
-    """The first of the splits that are `wanted`, and notes on those that are not read."""
-    found, unread = split_sources(source, wanted)
-    name = next(name for name in wanted if name in found)
-    others = len(found) - 1
-    said = (f"Of {data_name(source)} the {name} split is taken.",) if others else ()
-    return replace(found[name], beside=others), (*said, *unread)
-
-
-def split_sources(
-    source: Any, needed: Sequence[str] = ()
-) -> tuple[dict[str, Part], tuple[str, ...]]:
-    """Split → what holds its images, and notes.
-
-    All of `source` is `train` where it names no splits, as a mapping or sub-folders do. What a
-    mapping calls `train` may have further splits of its own. If there is none of those that are
-    `needed`, it is a `DataError`.
-    """
-    name, opened = data_name(source), opened_source(source)
-    named = opened if isinstance(opened, Mapping) else _split_folders(opened)
-    if not named:
-        return {"train": Part(opened, name)}, ()
-    keys = _split_keys(named, name)
-    if needed and not keys.keys() & set(needed):
-        *others, last = needed
-        wanted = f"{', '.join(others)} or {last}" if others else last
-        raise DataError(
-            f"{name} has no split {wanted}; it has {shortened(map(repr, named))}."
-            f"{hint_of_columns(named)}"
-        )
-    unread = [repr(key) for key in named if key not in keys.values()]
-    said = f"Not read of {name}, being no train, validation or test: {shortened(unread)}."
-    of_hub = is_held(opened) and not is_held(source) and not Path(source).expanduser().exists()
-    notes = (*([said] if unread else ()), *(configuration_note(opened, name) if of_hub else ()))
-    parts = {split: named[key] for split, key in keys.items()}
-    if isinstance(source, Mapping):
-        found, more = _given_splits(parts, name)
-        return found, (*notes, *more)
-    told = {key: f"{name} ({key})" if is_held(named[key]) else str(named[key]) for key in named}
-    return {split: Part(part, told[keys[split]]) for split, part in parts.items()}, notes
-
-
-def _split_keys(named: Mapping[Any, Any], name: str) -> dict[str, Any]:
-    """Split → what `named` calls it; two names for one are a `DataError`."""
-    keys: dict[str, Any] = {}
-    for key in named:
-        split = _SPLIT_OF.get(str(key).lower())
-        if split in keys:
-            same = f"{keys[split]!r} and {key!r} of {name}"
-            raise DataError(f"{same} are the same split. Remove one.")
-        if split is not None:
-            keys[split] = key
-    return keys
-
-
-def _given_splits(parts: Mapping[str, Any], name: str) -> tuple[dict[str, Part], tuple[str, ...]]:
-    """What a caller has given by split, the train with what it holds beside; and notes."""
-    found: dict[str, Part] = {}
-    notes: list[str] = []
-    for split in filter(parts.__contains__, SPLITS):
-        own, said = split_sources(parts[split], ("train",) if split == "train" else SPLITS)
-        notes += said
-        if split == "train":
-            found = own
-            continue
-        if split not in own and len(own) > 1:
-            several = ", ".join(own)
-            raise DataError(f"{data_name(parts[split])} must be one {split}; it has {several}.")
-        if split in found:
-            notes.append(f"The {split} of {name} itself is not read: another one is given.")
-        found[split] = own.get(split) or next(iter(own.values()))
-    return found, tuple(notes)
-
-
-def _split_folders(folder: Any) -> dict[str, Path]:
-    """Sub-folders by their names, where all are called like splits."""
-    below = {} if is_held(folder) or not folder.is_dir() else _folders_in(folder)
-    if not below or any(name.lower() not in _SPLIT_OF for name in below):
-        return {}
+def split_folders(folder: Path) -> tuple[dict[str, Path], Notes]:
+    """The sub-folders of a folder by their names, where all are called like splits."""
+    below = _folders_in(folder)
+    if not below or any(name.lower() not in _CALLED_LIKE_SPLITS for name in below):
+        return {}, ()
     if not any(map(_folders_in, below.values())):
         raise DataError(
             f"The sub-folders of {folder} are called like splits ({', '.join(sorted(below))}), and "
             f"there is no class in them. {_HOW}"
         )
-    return below
+    return below, ()
 
 
 def _folders_in(folder: Path) -> dict[str, Path]:
@@ -506,7 +390,7 @@ def read_examples(source: Any, files: Path | None = None) -> LabelledImages:
     `source` may be a table, too, as for `read_labelled_images`; of splits the train is taken. A
     `DataError` where there are not two classes, one holds no image, or names cannot be told apart.
     """
-    part, said = one_split(source, ("train",))
+    part, said = one_split(source, split_folders, ("train",))
     if is_held(part.data) or part.data.is_file():
         images = one_label_each(*read_image_table(part, files))
         if len(images.class_names) == 1:

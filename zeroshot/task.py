@@ -26,7 +26,7 @@ from footwork.evaluation.result import evaluate_logits
 from footwork.files.faults import shortened
 from footwork.files.plain_files import content_of
 from footwork.finetuning.card import PLACE
-from footwork.finetuning.data import SPLIT_NAMES, Inputs, LabelledData, held_out
+from footwork.finetuning.data import Inputs, LabelledData, held_out
 from footwork.finetuning.domains import and_target, known_targets
 from footwork.finetuning.interface import Interface, function_of
 from footwork.finetuning.task import CardWords, Learner, Notify, Task, TaskOf
@@ -55,19 +55,17 @@ from footwork.tables.labels import (
     split_cell,
 )
 from footwork.tables.reader import Table
+from footwork.tables.splits import JUDGED, SPLITS, Part, find_splits, one_split
 from zeroshot.finetuned import FinetunedClassifier
 from zeroshot.labelled_images import (
-    JUDGED,
     LabelledImages,
-    Part,
     SkippedImage,
     embed_labelled_images,
     image_cells,
     images_of,
     one_label_each,
-    one_split,
     read_image_table,
-    split_sources,
+    split_folders,
     told_by_rows,
 )
 from zeroshot.options import APPLICATION, FINETUNED, FinetuneConfig, FinetunedOptions
@@ -93,7 +91,7 @@ def assess(source: Any, classifier: FinetunedClassifier, files: Path | None = No
     several = rule.task == MULTI_LABEL
     stated = {name: trained["config"].get(name) for name in ("label_column", "label_separator")}
     config = FinetuneConfig(task="multi" if several else "single", **stated)
-    chosen, said = one_split(source, JUDGED)
+    chosen, said = one_split(source, split_folders, JUDGED)
     part = read_part(chosen, config, files)
     if unknown := [name for name in part.class_names if name not in rule.labels]:
         raise DataError(
@@ -103,7 +101,7 @@ def assess(source: Any, classifier: FinetunedClassifier, files: Path | None = No
     part, logits = embed_labelled_images(classifier.encoder, part)
     targets = part.targets_among(rule.labels)
     evaluation = evaluate_logits(rule.task, rule.labels, targets, logits, rule.given, "images")
-    where = None if is_held(source) or chosen.beside else Path(source).resolve()
+    where = None if is_held(chosen.data) else chosen.data.resolve()
     if Path(trained["data"]["path"]).resolve() == where:
         remark = "It was trained on most of these images: the figures say nothing of new ones."
         evaluation = replace(evaluation, remarks=(remark,))
@@ -115,7 +113,7 @@ def read_images(source: Any, config: FinetuneConfig, files: Path | None = None) 
 
     Those in memory become files in the folder `files`, of their splits.
     """
-    sources, unread = split_sources(source, ("train",))
+    sources, unread = find_splits(source, split_folders, ("train",))
     parts = {
         name: read_part(part, config, files and files / name) for name, part in sources.items()
     }
@@ -155,7 +153,7 @@ def read_images(source: Any, config: FinetuneConfig, files: Path | None = None) 
     data = LabelledData(
         task=train.task,
         labels=train.class_names,
-        splits={name: splits[name] for name in SPLIT_NAMES if name in splits},
+        splits={name: splits[name] for name in SPLITS if name in splits},
         held_out="validation" not in parts,
         sha256=total.hexdigest(),
         notes=tuple(notes),

@@ -15,14 +15,7 @@ from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
-
-SPLIT_NAMES = {
-    "train": ("train", "training", "trainval"),
-    "validation": ("validation", "valid", "val", "dev", "eval"),
-    "test": ("test", "testing"),
-}
-"""Splits, in their order → what files and folders of theirs may be called."""
-SPLITS = tuple(SPLIT_NAMES)
+from footwork.tables.splits import SPLITS
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -22,7 +22,7 @@ from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.merge import merge_adapter
 from footwork.finetuning.task import Notify, TaskOf
 from footwork.finetuning.train import TrainedRun
-from footwork.tables.held import with_splits
+from footwork.tables.splits import with_splits
 from footwork.training.run import Existing
 
 Config = TypeVar("Config", bound=FinetuningConfig)

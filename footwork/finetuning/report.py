@@ -17,8 +17,9 @@ from footwork.evaluation.plots import plot_confusion, plot_curves, plot_reliabil
 from footwork.evaluation.result import Evaluation
 from footwork.files.folders import write_json
 from footwork.finetuning.card import model_card
-from footwork.finetuning.data import SPLITS, LabelledData
+from footwork.finetuning.data import LabelledData
 from footwork.finetuning.task import Learner, Task
+from footwork.tables.splits import SPLITS
 
 if TYPE_CHECKING:
     from footwork.finetuning.domains import Domains

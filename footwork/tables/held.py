@@ -6,19 +6,15 @@ None of these libraries is imported for it: what is held is known by the module 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike, fspath
-from pathlib import Path
 from typing import Any, TypeVar
 
-from footwork.errors import DataError, ModelError, error_text
 from footwork.tables.cells import stored_value
 from footwork.tables.columns import unique_names
-from footwork.tables.reader import TABLE_ENDINGS, RowStream, arrow_rows
+from footwork.tables.reader import RowStream, arrow_rows
 
 _BATCH_ROWS = 1000
-_HUB_ID = re.compile(r"\w[\w.-]*(?:/[\w.-]+)?(?::[\w.-]+)?")
 
 
 Row = TypeVar("Row")
@@ -68,69 +64,10 @@ def data_name(data: Any) -> str:
     return f"{kind} of {held.get(kind, _library(data))}"
 
 
-def may_be_of_hub(name: str) -> bool:
-    """Whether a data set of the Hub may be called so: `name`, `owner/name`, `owner/name:config`."""
-    return Path(name).suffix.lower() not in TABLE_ENDINGS and bool(_HUB_ID.fullmatch(name))
-
-
-def configuration_note(loaded: Any, name: str) -> tuple[str, ...]:
-    """Which configuration was taken where none was named and it has a name of its own."""
-    parts = loaded.values() if isinstance(loaded, Mapping) else ()
-    config = getattr(next(iter(parts), None), "config_name", None)
-    if ":" in name or config in (None, "default"):
-        return ()
-    return (f"Of {name} the configuration {config!r} is read.",)
-
-
 def input_names(data: Any) -> list[str]:
     """`data_name` of every split, to see that none is written over."""
     parts = data.values() if isinstance(data, Mapping) else ()
     return [name for part in parts for name in input_names(part)] or [data_name(data)]
-
-
-def hint_of_columns(data: Mapping[str, Any]) -> str:
-    """What to do with columns, as `datasets` slices them, in place of splits; else nothing."""
-
-    def is_column(part: Any) -> bool:
-        rows = isinstance(part, list | tuple) and isinstance(next(iter(part), None), Mapping)
-        is_table = hasattr(part, "columns") or hasattr(part, "column_names")
-        is_table |= rows or isinstance(part, Mapping)
-        return is_held(part) and hasattr(part, "__len__") and not is_table
-
-    told = " Columns become a table by pandas.DataFrame(data) or datasets.Dataset.from_dict(data)."
-    return told if all(map(is_column, data.values())) else ""
-
-
-def with_splits(data: Any, validation: Any = None, test: Any = None) -> Any:
-    """`data` with what is given beside it, as a mapping of splits; itself where that is nothing."""
-    given = {"validation": validation, "test": test}
-    beside = {split: part for split, part in given.items() if part is not None}
-    return {"train": data, **beside} if beside else data
-
-
-def saved_data(folder: Path) -> Any | None:
-    """What `datasets` saved to disk as a folder: a Dataset or a DatasetDict; None if it is no such.
-
-    A `DataError` where it cannot be read.
-    """
-    splits, state = folder / "dataset_dict.json", "state.json"
-    if not splits.is_file() and not (folder / state).is_file():
-        return None
-    import datasets
-
-    from footwork.files.folders import plain_name, read_json
-
-    try:
-        names = read_json(splits)["splits"] if splits.is_file() else ()
-        for part in [folder / plain_name(name, splits) for name in names] or [folder]:
-            for file in read_json(part / state)["_data_files"]:
-                plain_name(file["filename"], part / state)
-        return datasets.load_from_disk(str(folder))
-    except (OSError, ValueError, KeyError, TypeError, ModelError) as error:
-        raise DataError(
-            f"{folder} cannot be read as what `datasets` saves to disk: {error_text(error)}. Save "
-            "it again, or write each split with to_parquet, as train.parquet and so on."
-        ) from error
 
 
 def held_rows(data: Any, source: str | None = None, *, skip_bad_rows: bool = False) -> RowStream:

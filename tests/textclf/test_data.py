@@ -359,7 +359,7 @@ def test_a_folder_without_clear_splits_is_told(tmp_path: Path) -> None:
     rows = rows_of(["a", "b"] * 4)
     with pytest.raises(DataError, match=r"several files for train: train_1\.csv, train_2\.csv"):
         load_data(folder_of(tmp_path / "two", train_1=rows, train_2=rows))
-    with pytest.raises(DataError, match="no training file, only test"):
+    with pytest.raises(DataError, match="has no split train; it has 'test'"):
         load_data(folder_of(tmp_path / "only", test=rows))
     with pytest.raises(DataError, match=r"has books\.csv, dvds\.csv"):
         load_data(folder_of(tmp_path / "none", books=rows, dvds=rows))

@@ -12,9 +12,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from footwork.errors import ConfigError, DataError
-from footwork.tables.held import data_name, input_names, with_splits
+from footwork.errors import DataError
+from footwork.tables.held import data_name, input_names
 from footwork.tables.reader import gathered, iterate_rows
+from footwork.tables.splits import with_splits
 from footwork.tables.writer import write_rows
 from textclf.data import load_data
 from textclf.predict import open_rows
@@ -223,7 +224,7 @@ def test_a_split_given_beside_takes_the_place_of_the_data_s_own(tmp_path: Path) 
     three = {"train": NAMED, "validation": NAMED, "test": NAMED}
     own = load_data(with_splits(NAMED, validation=three))
     assert (own.validation.texts, own.test) == (NAMED["text"][:], None)
-    with pytest.raises(ConfigError, match="must be one validation; it has train, test"):
+    with pytest.raises(DataError, match="must be one validation; it has train, test"):
         load_data(with_splits(NAMED, validation=saved_splits(tmp_path / "other")))
 
 
@@ -244,11 +245,11 @@ def test_of_several_splits_the_test_is_answered(form: Any, tmp_path: Path) -> No
 
 def test_a_mapping_without_splits_says_what_they_are_called() -> None:
     with pytest.raises(
-        ConfigError, match=r"dict of splits has none of the splits train, .*'text'"
+        DataError, match=r"dict of splits has no split train; it has 'text'"
     ) as raised:
         load_data({"text": ["a"]})
     assert "Columns become a table by pandas.DataFrame(data) or" in str(raised.value)
-    with pytest.raises(ConfigError, match="it has 'rest'") as raised:
+    with pytest.raises(DataError, match="it has 'rest'") as raised:
         load_data({"rest": [{"text": "a"}]})
     assert "Columns" not in str(raised.value)
 
@@ -292,6 +293,12 @@ def test_files_that_do_not_fit_are_named(
 ) -> None:
     with pytest.raises(DataError, match=message):
         load_data(tweets(tmp_path / "set", **changed))
+
+
+def test_of_texts_and_labels_in_two_files_the_test_is_answered(tmp_path: Path) -> None:
+    rows = open_rows(tweets(tmp_path / "set"))
+    assert [*rows][1] == (2, {"text": "tweet 1 of\x85test, ", "label": "joy"})
+    assert any("the test split is used" in note for note in rows.notes)
 
 
 def test_a_file_of_texts_without_labels_beside_it_is_left_out_and_told(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from footwork.errors import ConfigError, DataError
 from footwork.images.decoding import decode_image
-from footwork.tables.held import with_splits
+from footwork.tables.splits import with_splits
 from tests.runs import finetune_here, run_here
 from tests.zeroshot.image_towers import LABELS, QUICK
 from zeroshot import (
@@ -169,7 +169,7 @@ def test_splits_are_named_in_a_mapping_or_given_beside(
         "train": 18,
         "validation": 12,
     }
-    assert "Not read of DatasetDict of datasets, being no train, valid" in found.notes[0]
+    assert "Not read of DatasetDict of datasets, beside 'train', 'val': 'unlab" in found.notes[0]
     config = FinetuneConfig(model_id=vit, method="head")
     beside = finetune_here(train, tmp_path / "out", config, validation=rest, test=rows(examples))
     assert beside.manifest["data"]["rows"] == {"train": 18, "validation": 12, "test": 30}
@@ -180,10 +180,9 @@ def test_splits_are_named_in_a_mapping_or_given_beside(
             DataError, match=r"'kind'\)?\..* Columns become a table by pandas\.DataF"
         ):
             read(data.with_format("numpy")[:3] | {"photo": [1, 2, 3]})
-    with pytest.raises(
-        DataError, match="'val' and 'dev' of Dataset of datasets are the same split"
-    ):
-        read_images({"train": train, "val": rest, "dev": rest}, config)
+    two = read_images({"train": train, "dev": train, "val": rest}, config, tmp_path / "two")
+    assert len(two.splits["validation"]) == 12
+    assert "beside 'train', 'val': 'dev'." in two.notes[0]
     assert len(read_examples(parts, tmp_path / "taught").paths) == 18
     with pytest.raises(DataError, match="must be one validation; it has train, test"):
         read_images({"train": train, "validation": {"train": train, "test": rest}}, config)
@@ -218,7 +217,7 @@ def test_what_is_given_beside_a_folder_takes_the_place_of_its_own_split(
     for beside in ({"test": columns}, {"validation": columns}):
         with pytest.raises(DataError, match=r"Columns become a table by pandas\.DataF"):
             read_images(with_splits(rows(examples), **beside), config, tmp_path / "files")
-    with pytest.raises(DataError, match="Cannot find"):
+    with pytest.raises(DataError, match="There is no file or folder"):
         read_images(tmp_path / "none", FinetuneConfig(task="multi"))
 
 

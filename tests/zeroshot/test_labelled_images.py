@@ -155,7 +155,7 @@ def test_a_column_that_is_not_clear_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_what_holds_no_labelled_image_is_told_what_to_give(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"Cannot find .*one sub-folder of images a class"):
+    with pytest.raises(DataError, match=r"There is no file or folder .*none"):
         read_labelled_images(tmp_path / "none")
     with pytest.raises(DataError, match="is one image"):
         read_labelled_images(touch(tmp_path, "1.jpg") / "1.jpg")
@@ -170,8 +170,8 @@ def test_of_the_folder_above_the_splits_the_test_is_judged_and_the_train_taught(
     touch(folder, "Test/cat/2.jpg", "Test/dog/3.jpg")
     judged, taught = read_labelled_images(folder), read_examples(folder)
     assert (judged.class_names, taught.class_names) == (("cat", "dog"), ("cat", "dog", "eel"))
-    assert judged.notes[0] == f"Of {folder} the test split is taken."
-    assert taught.notes[0] == f"Of {folder} the train split is taken."
+    assert judged.notes[0] == f"Of {folder} the test split is used."
+    assert taught.notes[0] == f"Of {folder} the train split is used."
     assert len(read_labelled_images(folder / "train").paths) == 3
     with pytest.raises(DataError, match="has no split train; it has 'Test'"):
         read_examples(touch(tmp_path / "other", "Test/cat/2.jpg"))

@@ -16,8 +16,8 @@ from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.validation import settled_by_validation
 from footwork.inference.tokens import room_for_texts
 from footwork.methods.rates import recipe_for
-from footwork.tables.held import with_splits
 from footwork.tables.labels import REGRESSION
+from footwork.tables.splits import with_splits
 from textclf.audit import findings
 from textclf.audit.cost import Cost, ModelSize, estimate_cost
 from textclf.audit.findings import Finding, class_counts
