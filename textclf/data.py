@@ -153,7 +153,9 @@ def load_data(data: Any, options: DataOptions = FIND_OUT) -> TextData:
         cells["train"], train_table, options.task, options.label_separator, named
     )
     splits = {name: read_rows(found.splits[name], columns, kind, cells[name]) for name in cells}
-    names, gaps = kind.vector, Notes()
+    numbered = kind.vector and not named
+    gaps: Notes = ("--labels a,b,... or --labels-file names the classes.",) if numbered else ()
+    names = kind.vector
     if kind.task != labels.REGRESSION and not kind.vector:
         names, gaps = labels.name_classes(chain.from_iterable(splits["train"].targets))
     splits = {name: split.only_known(names, kind.task) for name, split in splits.items()}
@@ -178,7 +180,7 @@ def load_data(data: Any, options: DataOptions = FIND_OUT) -> TextData:
 
 
 def load_table(data: Any, table_format: TableFormat, names: tuple[str, ...] = ()) -> Table:
-    """Read one split to judge a model on: test if there is one, else validation.
+    """Read one split to judge a model on: test if there is one, else validation, else train.
 
     `names` are of columns that are stated or trained on.
     """

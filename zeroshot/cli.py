@@ -164,7 +164,7 @@ def evaluate(
 
     Args:
         folder: One sub-folder a class, a table with the columns `path` and `label`, or a Hub id; of
-            several splits the test is judged, else the validation.
+            several splits the test is judged, else the validation, else the train.
         options: Which templates are compared.
         model: The model, and how it is run.
         where: An index whose embeddings are taken.

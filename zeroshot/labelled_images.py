@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from footwork.arrays import FloatArray
-from footwork.class_names import class_name, look_alike, read_label
+from footwork.class_names import class_name, look_alike
 from footwork.console import watched
 from footwork.encoder.protocol import FileEncoder
-from footwork.errors import DataError, ImageError
+from footwork.errors import ConfigError, DataError, ImageError
 from footwork.files.faults import counted, shortened
 from footwork.files.paths import path_line, path_text
 from footwork.images.finding import (
@@ -32,10 +33,21 @@ from footwork.images.finding import (
 )
 from footwork.images.held import held_image, kind_of, write_image
 from footwork.prompts.templates import spoken
-from footwork.tables.cells import list_of, text_of
-from footwork.tables.columns import find_column, normalise_name
+from footwork.tables.cells import text_of
+from footwork.tables.columns import find_column, find_name, label_names, normalise_name
 from footwork.tables.held import held_rows, is_held
-from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
+from footwork.tables.labels import (
+    MULTI_LABEL,
+    REGRESSION,
+    SINGLE_LABEL,
+    Cell,
+    Fault,
+    LabelKind,
+    encode_targets,
+    infer_kind,
+    label_cells,
+    split_cell,
+)
 from footwork.tables.layout import Expected, TableFormat
 from footwork.tables.splits import JUDGED, SPLIT_NAMES, Notes, Part, one_split
 
@@ -50,6 +62,7 @@ _LABEL_COLUMNS = "label class labels class_name category classes categories targ
 _CODE = re.compile(r"n?\d+")
 _CALLED_LIKE_SPLITS = {name for names in SPLIT_NAMES.values() for name in names}
 _LISTED = 5
+_ONE_LABEL = LabelKind(SINGLE_LABEL)
 _HOW = (
     "Give a folder with one sub-folder of images a class, a table with a column `path` and a "
     "column `label`, or the Hub id of a data set."
@@ -120,21 +133,41 @@ def read_labelled_images(source: Any, files: Path | None = None) -> LabelledImag
         DataError: It does not exist, or holds no images with classes.
     """
     part, said = one_split(source, split_folders, JUDGED)
-    images = images_of(part, files)
+    images = images_of(part, files=files)
     return replace(images, notes=(*said, *images.notes))
 
 
-def images_of(part: Part, files: Path | None = None) -> LabelledImages:
-    """As `read_labelled_images`, of one split."""
+@dataclass(frozen=True, slots=True)
+class StatedLabels:
+    """What is stated of the labels of a table."""
+
+    task: str | None = "single"
+    """`single` or `multi`; None finds out which."""
+    column: str | None = None
+    """Its name, or those of several of 0 and 1 with commas between them."""
+    separator: str | None = None
+    """Of several labels in one cell."""
+    required: bool = True
+    """Whether data that has no such column is refused."""
+
+
+def images_of(
+    part: Part, stated: StatedLabels = StatedLabels(), files: Path | None = None
+) -> LabelledImages:
+    """As `read_labelled_images`, of one split; of a table they may have several labels each."""
     path = part.data
-    if is_held(path):
-        return one_label_each(*read_image_table(part, files))
-    if path.is_dir():
-        images = _class_folders(path)
-        return replace(images, notes=(*images.notes, *_name_notes(images.class_names)))
-    if has_image_ending(path.name):
-        raise DataError(f"{path} is one image. {_HOW}")
-    return one_label_each(*read_image_table(part, files))
+    if is_held(path) or not path.is_dir():
+        if not is_held(path) and has_image_ending(path.name):
+            raise DataError(f"{path} is one image. {_HOW}")
+        return _images_of_table(*read_image_table(part, files), stated)
+    if stated.task == "multi" or (stated.required and (stated.column or stated.separator)):
+        leave = ", or leave them out" if stated.required else ""
+        raise ConfigError(
+            "Only a table says which images have several labels (`task`, `label_column`, "
+            f"`label_separator`), and {part.name} is a folder. Name a table{leave}."
+        )
+    images = _class_folders(path)
+    return replace(images, notes=(*images.notes, *_name_notes(images.class_names)))
 
 
 def split_folders(folder: Path) -> tuple[dict[str, Path], Notes]:
@@ -196,38 +229,57 @@ def embed_files(
     return np.stack(rows) if rows else np.zeros((0, 0), np.float32), kept, tuple(skipped)
 
 
-def one_label_each(table: Table, folder: Path) -> LabelledImages:
-    """The images of what `read_image_table` has read, each of one class; the others are skipped."""
-    path = table.source
-    image_column, label_column = _find_columns(table)
+def _images_of_table(table: Table, folder: Path, stated: StatedLabels) -> LabelledImages:
+    """The images of what `read_image_table` has read; rows without a label are skipped."""
+    path, (image_column, label_columns) = table.source, _find_columns(table, stated)
+    cells = label_cells([table.columns[name] for name in label_columns])
+    kind = _kind_of(cells, table, stated, label_columns if len(label_columns) > 1 else ())
     skipped = [SkippedImage(f"{path}, row {row.row}", row.reason) for row in table.skipped]
-    labels: dict[Path, str] = {}
-    cells = zip(table.rows, table.columns[image_column], table.columns[label_column], strict=True)
-    for row, image, label in cells:
-        fault = _cell_fault(image, label)
-        if fault is None:
-            place, name = _place(folder, image), str(read_label(label))
-            known = labels.setdefault(place, name)
-            fault = f"{image} has the label {known!r} already" if known != name else None
-        if fault is not None:
-            skipped.append(SkippedImage(f"{path}, row {row}", fault))
+    labels: dict[Path, list[str]] = {}
+    rows = zip(table.rows, table.columns[image_column], cells, strict=True)
+    for row, image, cell in rows:
+        labelled, reason = split_cell(cell, kind), _image_fault(image)
+        if isinstance(cell, list) and len(cell) > 1 and kind == _ONE_LABEL:
+            reason = reason or f"it has several labels, {cell!r}; one is needed"
+        elif isinstance(labelled, Fault):
+            reason = reason or labelled.reason
+        elif reason is None:
+            known = labels.setdefault(_place(folder, image), labelled)
+            if known == labelled:
+                continue
+            reason = f"{image} has the label {', '.join(map(repr, known)) or 'none'} already"
+        skipped.append(SkippedImage(f"{path}, row {row}", reason))
     if not labels:
         raise DataError(f"{path} names no image with a label: {skipped[0].reason}. {_HOW}")
-    notes = [f"Images are taken from the column {image_column!r}, labels from {label_column!r}."]
+    taken = f"labels from {', '.join(map(repr, label_columns))}"
+    notes = [f"Images are taken from the column {image_column!r}, {taken}.", *kind.notes]
     again = len(table.rows) + len(table.skipped) - len(skipped) - len(labels)
     if again:
         repeat = "row repeats" if again == 1 else "rows repeat"
         notes.append(f"{again} {repeat} an image with its label: it counts once.")
-    names = tuple(sorted(set(labels.values()), key=natural_key))
-    numbers = {name: number for number, name in enumerate(names)}
+    found = set(chain.from_iterable(labels.values()))
+    class_names = kind.vector or tuple(sorted(found, key=natural_key))
     return LabelledImages(
         source=path,
-        class_names=names,
+        class_names=class_names,
         paths=tuple(labels),
-        targets=np.array([numbers[name] for name in labels.values()], dtype=np.int64),
+        targets=encode_targets([*labels.values()], class_names, kind.task),
         skipped=tuple(skipped),
-        notes=(*notes, *_name_notes(names)),
+        notes=(*notes, *_name_notes(class_names)),
     )
+
+
+def _kind_of(
+    cells: Sequence[Cell], table: Table, stated: StatedLabels, names: Sequence[str]
+) -> LabelKind:
+    lists = stated.task is None and any(isinstance(cell, list) for cell in cells)
+    if not (lists or stated.task == "multi" or stated.column or stated.separator):
+        return _ONE_LABEL
+    kind = infer_kind(cells, table, stated.task, stated.separator, names)
+    if kind.task == REGRESSION:
+        amounts = f"The labels of {table.source} are amounts."
+        raise DataError(f"{amounts} Images are told apart by classes.")
+    return kind
 
 
 def _place(folder: Path, image: Path | str) -> Path:
@@ -238,28 +290,6 @@ def _place(folder: Path, image: Path | str) -> Path:
     place, other = folder / image, folder / text_of(image)
     # `os.path` takes a name that is too long for one that is not there.
     return other if other != place and not os.path.exists(place) else place  # noqa: PTH110
-
-
-def image_cells(
-    table: Table, folder: Path, label_columns: Sequence[str]
-) -> tuple[list[Path | str], list[list[Any]]]:
-    """What `read_image_table` has read, with labels that are the caller's to read.
-
-    Returns:
-        The image of each row (or why there is none), and the label columns, those stated or found.
-
-    Raises:
-        DataError: It lacks a column.
-    """
-    if label_columns:
-        names = [find_column(table.columns, name, table.source) for name in label_columns]
-        rest = {name: cells for name, cells in table.columns.items() if name not in names}
-        images, _ = _find_columns(replace(table, columns={**rest, "label": []}))
-    else:
-        images, name = _find_columns(table)
-        names = [name]
-    places = [_image_fault(cell) or _place(folder, cell) for cell in table.columns[images]]
-    return places, [list(table.columns[name]) for name in names]
 
 
 def read_image_table(part: Part, files: Path | None = None) -> tuple[Table, Path]:
@@ -307,14 +337,22 @@ def _as_file(cell: Any, place: Path | None) -> Any:
     return place
 
 
-def _find_columns(table: Table) -> tuple[str, str]:
-    images = _named(table.columns, _PATH_COLUMNS, _name_images) or next(
-        (name for name, cells in table.columns.items() if _name_images(cells)), None
+def _find_columns(table: Table, stated: StatedLabels) -> tuple[str, tuple[str, ...]]:
+    """The column of images, and that of labels, or those that are stated."""
+    named = label_names(table.columns, stated.column) if stated.column else ()
+    if stated.required or all(find_name(table.columns, name) for name in named):
+        named = tuple(find_column(table.columns, name, table.source) for name in named)
+    else:
+        named = ()
+    others = {name: cells for name, cells in table.columns.items() if name not in named}
+    images = _named(others, _PATH_COLUMNS, _name_images) or next(
+        (name for name, cells in others.items() if _name_images(cells)), None
     )
-    rest = {name: cells for name, cells in table.columns.items() if name != images}
+    rest = {name: cells for name, cells in others.items() if name != images}
     only = next(iter(rest)) if len(rest) == 1 else None
-    labels = _named(rest, _LABEL_COLUMNS, lambda _: True) or only
-    if images is None or labels is None:
+    found = _named(rest, _LABEL_COLUMNS, lambda _: True) or only
+    labels = named or ((found,) if found else ())
+    if images is None or not labels:
         lacking = "images" if images is None else "labels"
         raise DataError(
             f"It is not clear which column of {table.source} holds the {lacking}; it has "
@@ -354,19 +392,6 @@ def _image_fault(image: Any) -> str | None:
     return f"it holds no image but {kind_of(image)}"
 
 
-def _cell_fault(image: Any, label: Any) -> str | None:
-    if fault := _image_fault(image):
-        return fault
-    several = isinstance(label, (list, tuple, Mapping))
-    try:
-        several = several or (isinstance(label, str) and list_of(label) is not None)
-    except ValueError:  # it begins like a list
-        several = True
-    if several:
-        return f"it has several labels, {label!r}; one is needed"
-    return "it has no label" if read_label(label) is None else None
-
-
 def _name_notes(class_names: Sequence[str]) -> list[str]:
     """Classes that say nothing to a model that reads, and those that look like one another."""
     notes = [
@@ -391,14 +416,11 @@ def read_examples(source: Any, files: Path | None = None) -> LabelledImages:
     `DataError` where there are not two classes, one holds no image, or names cannot be told apart.
     """
     part, said = one_split(source, split_folders, ("train",))
-    if is_held(part.data) or part.data.is_file():
-        images = one_label_each(*read_image_table(part, files))
-        if len(images.class_names) == 1:
-            only = images.class_names[0]
-            raise DataError(f"{images.source} has one class, {only!r}: nothing to tell it from.")
-        _require_readable_names(images.class_names)
-    else:
-        images = _class_folders(part.data)
+    images = images_of(part, files=files)
+    if len(images.class_names) == 1:
+        only = images.class_names[0]
+        raise DataError(f"{images.source} has one class, {only!r}: nothing to tell it from.")
+    _require_readable_names(images.class_names)
     return replace(images, notes=(*said, *images.notes))
 
 

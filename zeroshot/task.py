@@ -20,7 +20,7 @@ import torch
 
 from footwork.arrays import FloatArray
 from footwork.class_names import class_name
-from footwork.errors import ConfigError, DataError
+from footwork.errors import DataError
 from footwork.evaluation.assessment import Assessment
 from footwork.evaluation.result import evaluate_logits
 from footwork.files.faults import shortened
@@ -47,24 +47,13 @@ from footwork.tables.held import data_name, is_held
 from footwork.tables.labels import (
     MULTI_LABEL,
     SINGLE_LABEL,
-    Fault,
-    encode_targets,
-    infer_kind,
-    label_cells,
-    name_classes,
-    split_cell,
 )
-from footwork.tables.reader import Table
-from footwork.tables.splits import JUDGED, SPLITS, Part, find_splits, one_split
+from footwork.tables.splits import JUDGED, SPLITS, find_splits, one_split
 from zeroshot.finetuned import FinetunedClassifier
 from zeroshot.labelled_images import (
-    LabelledImages,
-    SkippedImage,
+    StatedLabels,
     embed_labelled_images,
-    image_cells,
     images_of,
-    one_label_each,
-    read_image_table,
     split_folders,
     told_by_rows,
 )
@@ -80,7 +69,8 @@ def assess(source: Any, classifier: FinetunedClassifier, files: Path | None = No
     """Judge a fine-tuned classifier, as it was published, on images whose labels are known.
 
     Args:
-        source: As for `finetune`; of several splits the test is judged, else the validation.
+        source: As for `finetune`; of several splits the test is judged, else the validation, else
+            the train.
         classifier: With its own temperature and threshold.
         files: A folder for images that are in memory.
 
@@ -89,10 +79,10 @@ def assess(source: Any, classifier: FinetunedClassifier, files: Path | None = No
     """
     rule, trained = classifier.rule, classifier.manifest
     several = rule.task == MULTI_LABEL
-    stated = {name: trained["config"].get(name) for name in ("label_column", "label_separator")}
-    config = FinetuneConfig(task="multi" if several else "single", **stated)
+    column, separator = (trained["config"].get(f"label_{key}") for key in ("column", "separator"))
+    stated = StatedLabels("multi" if several else "single", column, separator, required=False)
     chosen, said = one_split(source, split_folders, JUDGED)
-    part = read_part(chosen, config, files)
+    part = images_of(chosen, stated, files)
     if unknown := [name for name in part.class_names if name not in rule.labels]:
         raise DataError(
             f"The classifier does not know {shortened(map(repr, unknown))}; it was trained on "
@@ -114,8 +104,9 @@ def read_images(source: Any, config: FinetuneConfig, files: Path | None = None) 
     Those in memory become files in the folder `files`, of their splits.
     """
     sources, unread = find_splits(source, split_folders, ("train",))
+    stated = StatedLabels(config.task, config.label_column, config.label_separator)
     parts = {
-        name: read_part(part, config, files and files / name) for name, part in sources.items()
+        name: images_of(part, stated, files and files / name) for name, part in sources.items()
     }
     train = parts["train"]
     splits: dict[str, Inputs] = {}
@@ -188,60 +179,6 @@ def _content(part: Inputs) -> bytes:
 def _digest(path: Path) -> str:
     """SHA-256 of a file; of its name where it cannot be read: decoding will say why."""
     return content_of(path) or f"unreadable {path}"
-
-
-def read_part(part: Part, config: FinetuneConfig, files: Path | None = None) -> LabelledImages:
-    """The images of a folder or a table; of a table they may have several labels each."""
-    if is_held(part.data) or part.data.is_file():
-        table, folder = read_image_table(part, files)
-        return _several_labels(table, folder, config) or one_label_each(table, folder)
-    stated = config.task == "multi" or config.label_column or config.label_separator
-    if stated and part.data.is_dir():
-        raise ConfigError(
-            "Only a table says which images have several labels (`task`, `label_column`, "
-            f"`label_separator`), and {part.name} is a folder. Name a table, or leave them out."
-        )
-    return images_of(part, files)
-
-
-def _several_labels(table: Table, folder: Path, config: FinetuneConfig) -> LabelledImages | None:
-    """A table of images with any number of labels each; None for one label each."""
-    path, columns = table.source, tuple(filter(None, (config.label_column or "").split(",")))
-    places, labels = image_cells(table, folder, columns)
-    cells = label_cells(labels)
-    stated = config.task == "multi" or config.label_column or config.label_separator
-    lists = any(isinstance(cell, list) for cell in cells)
-    if not stated and (config.task == "single" or not lists):
-        return None
-    names = columns if len(columns) > 1 else ()
-    kind = infer_kind(cells, table, config.task, config.label_separator, names)
-    if kind.task not in (MULTI_LABEL, SINGLE_LABEL):
-        raise DataError(f"The labels of {path} are amounts. Images are told apart by classes.")
-    skipped = [SkippedImage(f"{path}, row {row.row}", row.reason) for row in table.skipped]
-    chosen: dict[Path, list[str]] = {}
-    for row, place, cell in zip(table.rows, places, cells, strict=True):
-        labelled = split_cell(cell, kind)
-        if isinstance(labelled, Fault):
-            place, labelled = labelled.reason, []
-        if isinstance(place, str):
-            reason = place
-        elif chosen.setdefault(place, labelled) == labelled:
-            continue
-        else:
-            reason = f"{place.name} has other labels already"
-        skipped.append(SkippedImage(f"{path}, row {row}", reason))
-    if not chosen:
-        raise DataError(f"{path} names no image with labels: {skipped[0].reason}.")
-    named = name_classes(chain.from_iterable(chosen.values()))
-    class_names, gaps = (kind.vector, ()) if kind.vector else named
-    return LabelledImages(
-        source=path,
-        class_names=class_names,
-        paths=tuple(chosen),
-        targets=encode_targets(list(chosen.values()), class_names, kind.task),
-        skipped=tuple(skipped),
-        notes=(*kind.notes, *gaps),
-    )
 
 
 class ImageTask(Task):

@@ -137,7 +137,7 @@ class ImageTower:
         self._model, self._dtype = model, dtype
         self._lowered = dtype is not torch.float32
         self.batch = ElasticBatch(batch_size, "image")
-        # On a processor every thread computes; an accelerator computes one batch after another.
+        # On a CPU every thread computes; an accelerator computes one batch after another.
         on_cpu = model.device.type == "cpu"
         self._turn = nullcontext() if on_cpu else threading.Lock()
         for name, child in model.named_children():

@@ -225,7 +225,7 @@ class PictureStream:
     def _stream(self, images: Iterable[Picture]) -> Iterator[tuple[Picture, Outcome]]:
         """Every picture with its row or fault, in order.
 
-        On a processor each thread decodes a share and runs the model over it, on one core: so all
+        On a CPU each thread decodes a share and runs the model over it, on one core: so all
         cores are busy whatever decoding and model cost, and no thread waits for another.
         """
         threads, workers = torch.get_num_threads(), self._workers

@@ -1,4 +1,4 @@
-"""Linear layers whose weights are laid out beforehand as the processor multiplies them.
+"""Linear layers whose weights are laid out beforehand as the CPU multiplies them.
 
 A product of torch lays the weights out anew in every call. Measured on one core of an AMD EPYC
 (Zen 4) for 768 x 3072 with its GELU and 7, 64 and 1,000 tokens, in GFLOP/s: bf16 167, 197 and 204
@@ -87,7 +87,7 @@ class SteadyLinear(nn.Linear):
 
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether this processor, and this build of torch, multiply packed weights of a dtype."""
+    """Whether this CPU, and this build of torch, multiply packed weights of a dtype."""
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     return dtype is torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -240,7 +240,7 @@ class FrozenDisentangledSelfAttention(FastDisentangledSelfAttention):
         bias = self._position_scores(query, key).mul_(scale)
         bias.masked_fill_(attention_mask.logical_not(), torch.finfo(bias.dtype).min)
         if query.device.type == "cpu" and query.dtype is torch.bfloat16:
-            # Quicker than the fused kernel of processors, by a third up to 250 tokens.
+            # Quicker than the fused kernel of CPUs, by a third up to 250 tokens.
             scores = (query @ key.transpose(-1, -2)).mul_(scale).add_(bias)
             context = scores.softmax(-1) @ value
         else:

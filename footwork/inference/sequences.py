@@ -33,7 +33,7 @@ from footwork.options import Precision
 from footwork.settings import Settings
 
 LEAST_TOKENS = 128
-"""Of a batch, where there is a choice: fewer use a processor badly."""
+"""Of a batch, where there is a choice: fewer use a CPU badly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +41,16 @@ class InferenceConfig(Settings):
     """How a model is run; nothing here changes an answer beyond rounding."""
 
     precision: Precision = "auto"
-    """`float32`; `bf16` matrix products; `auto` takes bf16 where the processor multiplies it and
+    """`float32`; `bf16` matrix products; `auto` takes bf16 where the CPU multiplies it and
     its error on the model is known, and answers close calls again in float32, so that the
     decisions are float32's."""
     batch_tokens: int | None = None
-    """Padded tokens a batch; None takes 1024 on a processor, 32768 on an accelerator."""
+    """Padded tokens a batch; None takes 1024 on a CPU, 32768 on an accelerator."""
     workers: int | None = None
-    """Batches answered side by side on a processor, each on one thread: quicker than threads
+    """Batches answered side by side on a CPU, each on one thread: quicker than threads
     inside a batch, for more memory. None takes one a core."""
     packed: bool = True
-    """Copy the weights in the order in which a processor multiplies them; quicker."""
+    """Copy the weights in the order in which a CPU multiplies them; quicker."""
     look_ahead: int = 2048
     """Rows that are read, tokenised and sorted together."""
     device: str | None = None

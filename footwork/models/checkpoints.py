@@ -89,7 +89,7 @@ def position_limit(model: nn.Module) -> int | None:
     return None
 
 
-MERGES = "`footwork textclf merge`, or `finetune --merge` for images"
+MERGES = "`footwork textclf merge`, or `footwork zeroshot merge` of images"
 WITH_REPORT: dict[str, Any] = {
     # A float16 checkpoint would give a float16 head, and AdamW NaN after one step.
     "dtype": torch.float32,
@@ -363,7 +363,7 @@ def _require_base(file: Path, base_id: str) -> None:
         f"Move that model back, or {place} "
         f"{file} and remove `files` and `sha256` from the footwork.json "
         "beside it. To need no base, once it loads: "
-        f"footwork textclf merge {shell_word(folder)} OUT"
+        f"footwork textclf merge {shell_word(folder)} OUT (of images: footwork zeroshot merge)"
     )
 
 

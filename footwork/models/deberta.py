@@ -74,7 +74,7 @@ class FastDisentangledSelfAttention(DisentangledSelfAttention):
     ) -> torch.Tensor:
         """Weighted values, (B, heads, T, D / heads); the queries are scaled."""
         if self.training and self.dropout.p > 0:
-            # With dropout SDPA is unfused on a processor, and keeps everything in float32.
+            # With dropout SDPA is unfused on a CPU, and keeps everything in float32.
             scores = query @ key.transpose(-1, -2) + bias
             return self.dropout(scores.softmax(-1).to(value.dtype)) @ value
         return functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)

@@ -169,7 +169,7 @@ def _vectors(
 def _mean_vectors(
     encoder: Any, ids: torch.Tensor, mask: torch.Tensor, lengths: torch.Tensor
 ) -> torch.Tensor:
-    """Means over the tokens of texts, (2B, W); on a processor no answer depends on the others.
+    """Means over the tokens of texts, (2B, W); on a CPU no answer depends on the others.
 
     There, but while it learns, texts of one length are read together, and none is padded.
     """

@@ -257,8 +257,8 @@ def infer_kind(
             isinstance(cell, (str, list)) and len(parts_of(cell)) == width for cell in cells
         ):
             raise DataError(
-                f"--labels names {width} places, but no label of {table.source} has {width} values "
-                "of 0 and 1. Name as many as there are, or leave it out."
+                f"{width} places are named, but no label of {table.source} has {width} values of 0 "
+                "and 1. Name as many as there are, or none."
             )
         return _vector_kind(cells, stated, names or [str(place) for place in range(width)])
     _refuse_vectors(cells, table.source)
@@ -313,10 +313,7 @@ def _vector_kind(cells: Sequence[Cell], task: Task | None, names: Sequence[str])
     notes = [f"Labels are {width} values of 0 and 1 a row{found}."]
     task = task or (SINGLE_LABEL if one_hot else MULTI_LABEL)
     if list(names) == [str(place) for place in range(width)]:
-        notes.append(
-            f"The classes are numbered by their places, 0 to {width - 1}; --labels a,b,... or "
-            "--labels-file names them."
-        )
+        notes.append(f"The classes are numbered by their places, 0 to {width - 1}.")
     return LabelKind(task, vector=tuple(names), notes=tuple(notes))
 
 

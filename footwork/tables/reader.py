@@ -334,7 +334,7 @@ def _no_rows(stream: RowStream) -> str:
     if stream.layout and stream.layout.header_rows:
         names = ", ".join(stream.layout.columns)
         return f"{stream.source} has a header ({names}) and no rows. Add rows below it."
-    return f"{stream.source} is empty. A table needs rows, each with a text and a label."
+    return f"{stream.source} is empty. A table needs rows."
 
 
 _JSON_SAMPLE_LINES = 1000

@@ -182,7 +182,7 @@ def test_a_vector_unlike_the_others_is_a_bad_row(tmp_path: Path) -> None:
     for odd in ([1, 0], [1, 0, 2], [], "joy"):
         with pytest.raises(DataError, match=r"row 41: (its label must be 3 values of 0 and 1|the)"):
             load(tmp_path, rows_of([*vectors, odd]), DataOptions())
-    with pytest.raises(DataError, match="--labels names 2 places, but no label"):
+    with pytest.raises(DataError, match="2 places are named, but no label"):
         load(tmp_path, rows_of(vectors), replace(SKIP, labels="toxic,insult"))
     with pytest.raises(DataError, match=r"vectors of numbers such as \['0.1', '0.9'\]"):
         load(tmp_path, rows_of([[0.1, 0.9], [0.5, 0.5]] * 5))

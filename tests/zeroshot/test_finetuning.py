@@ -284,7 +284,7 @@ def several(folder: Path, as_columns: bool, each: int = 12) -> Path:
 @pytest.mark.parametrize("as_columns", [False, True])
 def test_an_image_may_have_several_labels(vit: str, as_columns: bool, tmp_path: Path) -> None:
     table = several(tmp_path / "data", as_columns)
-    stated = {"label_column": "dark,red"} if as_columns else {}
+    stated = {"label_column": "Dark, red"} if as_columns else {}
     settings = QUICK | {"num_epochs": 12, "class_weights": "balanced", **stated}
     config = FinetuneConfig(model_id=vit, method="full", augment="none", **settings)
     done = finetune_here(table, tmp_path / "out", config)
@@ -309,6 +309,25 @@ def test_an_image_may_have_several_labels(vit: str, as_columns: bool, tmp_path: 
     classifier.rule = replace(classifier.rule, thresholds=(bar, 0.5))
     held = ["dark" in answer.labels for answer in classifier.predict(images)]
     assert held == (dark >= bar).tolist()
+
+
+def test_a_label_column_of_the_training_is_none_of_every_data_that_is_judged(
+    vit: str, examples: Path, tmp_path: Path
+) -> None:
+    rows = [{"path": str(p), "kind": p.parent.name, "label": "x"} for p in examples.rglob("*.png")]
+    table = tmp_path / "kinds.jsonl"
+    table.write_text("\n".join(map(json.dumps, rows)))
+    config = FinetuneConfig(model_id=vit, method="head", label_column="kind")
+    done = finetune_here(table, tmp_path / "out", config)
+    classifier = FinetunedClassifier.load(done.folder)
+    by_column, by_folder = assess(table, classifier), assess(examples, classifier)
+    other = [{"path": row["path"], "class": row["kind"]} for row in rows]
+    for judged in (by_folder, assess(other, classifier)):
+        assert judged.evaluation.rows == by_column.evaluation.rows
+        accuracy = judged.evaluation.metrics["accuracy"]
+        assert accuracy.value == by_column.evaluation.metrics["accuracy"].value
+    with pytest.raises(ConfigError, match=r"and .* is a folder\. Name a table, or leave them out"):
+        finetune_here(examples, tmp_path / "none", config)
 
 
 def test_advice_judges_no_baselines(vit: str, examples: Path) -> None:

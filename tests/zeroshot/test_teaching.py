@@ -251,7 +251,7 @@ def test_folders_that_cannot_teach_are_refused(tmp_path: Path, names: list[str],
 
 
 def test_a_missing_folder_and_a_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"Cannot read examples in .*absent"):
+    with pytest.raises(DataError, match=r"There is no file or folder .*absent"):
         read_examples(tmp_path / "absent")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="file"):
