@@ -132,7 +132,7 @@ def _raised_signals() -> Iterator[None]:
 def config_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Fill in what the command line left open from the TOML file of `--config`.
 
-    It serves every command that has a parameter `config: Path | None = None`. Keys are the names of
+    It serves every command that has a parameter of the type `ConfigFile`. Keys are the names of
     the command's parameters, with `_` or `-`; the command line wins over the file. `arguments` are
     filled in place. What is no TOML is a `ConfigError`, a key of no parameter cyclopts'
     UnknownOptionError.

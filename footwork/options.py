@@ -36,6 +36,9 @@ Flag = Annotated[bool, Parameter(negative="")]
 """An option that is on where it is given."""
 Output = Annotated[Path | None, Parameter(name=["--out", "-o"])]
 """A file to write; without it standard output."""
+_CONFIG_HELP = "TOML file of settings; the command line and the environment win."
+ConfigFile = Annotated[Path | None, Parameter(name="--config", help=_CONFIG_HELP)]
+"""What `config_from_file` reads, before the settings are built: a command takes it as `_config`."""
 
 
 def _divided(kind: Any, tokens: Sequence[Any]) -> tuple[Any, ...]:

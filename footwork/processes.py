@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,9 @@ ALONE = ProcessGroup(is_main=True, from_main=lambda value: value)
 
 
 def launched_processes() -> ProcessGroup:
-    """Those that `accelerate launch` or torchrun started."""
+    """Those that `accelerate launch` or torchrun started, or this one alone: torch then waits."""
+    if "RANK" not in os.environ:
+        return ALONE
     from footwork.accelerator import is_main_process, share_from_main
 
     return ProcessGroup(is_main=is_main_process(), from_main=share_from_main)

@@ -16,6 +16,7 @@ import pytest
 from footwork.cli import main
 from footwork.errors import ConfigError, ModelError
 from footwork.finetuning.merge import merge_adapter
+from footwork.finetuning.upload import push_folder
 from footwork.methods.adaptation import Adaptation
 from footwork.methods.rates import recipe_for
 from footwork.methods.table import (
@@ -30,7 +31,6 @@ from footwork.methods.table import (
     method_names,
     method_of,
 )
-from footwork.models.uploads import push_folder
 from footwork.settings import kinds_of
 from tests.models import build_base
 from tests.runs import finetune_here, run_here, train_here

@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn import functional
 
 from footwork.files.folders import write_json
-from footwork.methods.adaptation import Adaptation, encoder_of, head_names, trainable
+from footwork.methods.adaptation import Adaptation, trainable
 from footwork.methods.table import METHODS, Adapter, Method
+from footwork.models.parts import encoder_of, head_names
 
 FILE, WEIGHTS = "bottlenecks.json", "adapter_model.safetensors"
 

@@ -7,10 +7,9 @@ from footwork import names_of
 TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 
 if TYPE_CHECKING:
-    from footwork.evaluation.assessment import Assessment
     from footwork.evaluation.decision import Prediction, Predictions
     from footwork.evaluation.own_metric import Metric
-    from footwork.evaluation.result import Evaluation
+    from footwork.evaluation.result import Assessment, Evaluation
     from footwork.finetuning.advise import Advice
     from footwork.finetuning.comparison import Comparison
     from footwork.finetuning.comparison_plan import CompareOptions

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from footwork.arrays import AnyArray, FloatArray
-from footwork.evaluation.assessment import Assessment
 from footwork.evaluation.decision import DecisionRule, Predictions
-from footwork.evaluation.result import evaluate_logits
+from footwork.evaluation.result import Assessment, evaluate_logits
 from footwork.files.folders import write_json
 from footwork.files.outputs import require_json
 from footwork.tables.columns import find_name, label_names, possible_names

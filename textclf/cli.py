@@ -20,7 +20,7 @@ from footwork.console import (
 )
 from footwork.finetuning.comparison_plan import CompareOptions
 from footwork.help_page import DATA, MODEL, RUN
-from footwork.options import Flag, Flat, Output
+from footwork.options import ConfigFile, Flag, Flat, Output
 from textclf.classifier import ClassifierOptions
 from textclf.config import LabelOptions, TextOptions, TrainConfig
 from textclf.predict import InputFormat
@@ -40,7 +40,7 @@ def train(
     /,
     *,
     settings: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008 - frozen
-    config: Path | None = None,
+    _config: ConfigFile = None,
     resume: bool = False,
     overwrite: bool = False,
     json: bool = False,
@@ -52,12 +52,10 @@ def train(
             `save_to_disk`, or a Hub id.
         out: Folder to publish; it appears when all has succeeded.
         settings: Every setting of the run.
-        config: TOML file of settings; the command line and the environment win.
         resume: Go on with the unfinished run of this folder.
         overwrite: Replace the folder, or an unfinished run of it.
         json: Print one JSON document.
     """
-    del config  # read by the root command, before the settings are built
     from textclf.task import train as train_classifier
 
     run = partial(train_classifier, data, out, settings)
@@ -72,7 +70,7 @@ def compare(
     *,
     what: Annotated[CompareOptions, Flat] = CompareOptions(),  # noqa: B008 - frozen
     settings: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008 - frozen
-    config: Path | None = None,
+    _config: ConfigFile = None,
     resume: bool = False,
     overwrite: bool = False,
     json: bool = False,
@@ -84,12 +82,10 @@ def compare(
         out: Folder to publish: report.html, comparison.json and a record of each run.
         what: Methods, seeds and rates.
         settings: Every setting that the runs share; `seed` is that of the split.
-        config: TOML file of settings; the command line and the environment win.
         resume: Go on with the unfinished comparison of this folder: what is done stays.
         overwrite: Replace the folder, or an unfinished comparison of it.
         json: Print one JSON document.
     """
-    del config
     from textclf.task import compare as compare_methods
 
     run = partial(compare_methods, data, out, settings, what)
@@ -102,7 +98,7 @@ def audit(
     /,
     *,
     settings: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008 - frozen
-    config: Path | None = None,
+    _config: ConfigFile = None,
     json: bool = False,
 ) -> int:
     """Look a table over before it costs a night of training; exit code 1 if it cannot be used.
@@ -110,10 +106,8 @@ def audit(
     Args:
         data: What `train` takes.
         settings: Of the run that is planned.
-        config: TOML file of settings; the command line and the environment win.
         json: Print one JSON document, with the numbers of all rows.
     """
-    del config
     from textclf.audit.audit import audit_table
 
     found = audit_table(data, settings)
@@ -127,7 +121,7 @@ def advise(
     /,
     *,
     settings: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008 - frozen
-    config: Path | None = None,
+    _config: ConfigFile = None,
     json: bool = False,
 ) -> int:
     """Measure how far the rows go and what the pretraining is worth here, and advise a method.
@@ -135,10 +129,8 @@ def advise(
     Args:
         data: What `train` takes.
         settings: Of the run that is planned, its method left open.
-        config: TOML file of settings; the command line and the environment win.
         json: Print one JSON document.
     """
-    del config
     from textclf.task import advise as advise_on
 
     return tell_found(advise_on(data, settings, notify=note), json=json)
@@ -154,7 +146,7 @@ def evaluate(
     answering: Annotated[ClassifierOptions, Flat] = ClassifierOptions(),  # noqa: B008 - frozen
     revision: Annotated[str | None, MODEL] = None,
     out: Output = None,
-    config: Path | None = None,
+    _config: ConfigFile = None,
     json: bool = False,
 ) -> int:
     """Judge a trained classifier on a table.
@@ -168,10 +160,8 @@ def evaluate(
         revision: Branch, tag or commit of the model on the Hub.
         out: File to write: .json is what was found, as with --json; .csv, .tsv, .jsonl or .parquet
             is the answer to each row as `predict` gives it, beside its `true_label`.
-        config: TOML file of settings; the command line and the environment win.
         json: Print one JSON document.
     """
-    del config  # read by the root command, before the settings are built
     from textclf.assessment import evaluate as judge
     from textclf.assessment import require_output, write_assessment
 
@@ -197,7 +187,7 @@ def predict(
     revision: Annotated[str | None, MODEL] = None,
     keep_columns: Flag = False,
     raw_cells: Flag = False,
-    config: Path | None = None,
+    _config: ConfigFile = None,
     json: bool = False,
 ) -> int:
     """Classify texts: one row out for each row in, in their order.
@@ -220,10 +210,8 @@ def predict(
         raw_cells: In CSV and TSV, leave texts alone that begin like a formula (=, +, -,
             @): otherwise a ' is put before them, unless they are numbers, so that no spreadsheet
             runs them.
-        config: TOML file of settings; the command line and the environment win.
         json: Print JSON lines instead of CSV; a file is written in the format of its ending.
     """
-    del config  # read by the root command, before the settings are built
     from footwork.evaluation.decision import flat_row
     from footwork.tables.writer import require_table
     from textclf.classifier import TextClassifier

@@ -7,8 +7,8 @@ from footwork import names_of
 TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 
 if TYPE_CHECKING:
-    from footwork.evaluation.assessment import Assessment as Assessment
     from footwork.evaluation.own_metric import Metric as Metric
+    from footwork.evaluation.result import Assessment as Assessment
     from footwork.fewshot.knowledge import Thresholds
     from footwork.finetuning.advise import Advice as Advice
     from footwork.finetuning.comparison import Comparison as Comparison

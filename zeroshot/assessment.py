@@ -33,7 +33,7 @@ from zeroshot.options import EvaluateOptions, ZeroShotOptions, is_finetuned
 from zeroshot.rows import LabelledImage
 
 if TYPE_CHECKING:
-    from footwork.evaluation.assessment import Assessment
+    from footwork.evaluation.result import Assessment
     from footwork.finetuning.train import TrainedRun
     from zeroshot.finetuned import FinetunedClassifier
     from zeroshot.taught import TaughtClassifier, TaughtRun

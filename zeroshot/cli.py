@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,8 +33,8 @@ from footwork.files.outputs import require_json
 from footwork.files.paths import path_line, shell_word
 from footwork.finetuning.comparison_plan import CompareOptions
 from footwork.help_page import RUN
-from footwork.options import Flag, Flat, Output
-from footwork.processes import ALONE, ProcessGroup, launched_processes
+from footwork.options import ConfigFile, Flag, Flat, Output
+from footwork.processes import launched_processes
 from zeroshot.options import (
     EvaluateOptions,
     FinetuneConfig,
@@ -76,7 +75,7 @@ def label(
     sorting: Annotated[SortingOptions, Flat] = SortingOptions(),  # noqa: B008 - frozen
     out: Output = None,
     raw_cells: Flag = False,
-    config: Path | None = None,
+    _config: ConfigFile = None,
     json: bool = False,
 ) -> int:
     """Say of each image which of your labels it shows, or that it shows none of them.
@@ -92,10 +91,8 @@ def label(
             elsewhere.
         raw_cells: In CSV and TSV, leave alone what begins like a formula (=, +, -, @): otherwise a
             ' is put before it, so that no spreadsheet runs the name of a file.
-        config: TOML file of settings; the command line and the environment win.
         json: Print JSON lines.
     """
-    del config  # read by the root command, before the settings are built
     from footwork.tables.writer import require_table
     from zeroshot.indexed import keep_labels, label_images, only_images, opened_index
     from zeroshot.rows import COLUMNS, FORMER_COLUMNS
@@ -117,12 +114,16 @@ def label(
         else:
             answers = label_images(labeller, index, named.paths, where.filter())
             answers = only_images(answers) if sorting.wanted else answers
-            answers = keep_labels(answers, index) if where.keep and _crew().is_main else answers
+            answers = (
+                keep_labels(answers, index)
+                if where.keep and launched_processes().is_main
+                else answers
+            )
         progress.end()
         note_all((*named.remarks, *labeller.notes))
         if sorting.target is not None:
             label_folders(labeller.labels)  # tells before the work what could not be sorted by
-        if not _crew().is_main:
+        if not launched_processes().is_main:
             deque(answers, maxlen=0)  # a share of the work is in them
             return DONE
         told, labels = _Told(keeps=sorting.wanted), labeller.labels
@@ -157,7 +158,7 @@ def evaluate(
     taught: str | None = None,
     report: Path | None = None,
     out: Output = None,
-    config: Path | None = None,
+    _config: ConfigFile = None,
     json: bool = False,
 ) -> int:
     """Measure how well labels in words, or a taught classifier, do on images whose class is known.
@@ -172,10 +173,8 @@ def evaluate(
             with them; or one that `finetune` made, judged by itself, without templates and seed.
         report: Folder for metrics.json, wrong.csv, confusion.png and reliability.png.
         out: File to write, .json: what was found, as with --json.
-        config: TOML file of settings; the command line and the environment win.
         json: Print one JSON document.
     """
-    del config
     from tempfile import TemporaryDirectory
 
     from zeroshot.assessment import by_rows, evaluate_images
@@ -211,7 +210,7 @@ def evaluate(
         )
         encoder = classifier.encoder if classifier else index or open_encoder(model)
         judged = by_rows(evaluate_images(encoder, images, options, classifier), Path(files))
-    if report is not None and _crew().is_main:
+    if report is not None and launched_processes().is_main:
         note_all(judged.write_report(report))
     return _told_judged(judged, judged.skipped, out, json=json)
 
@@ -226,7 +225,7 @@ def teach(
     model: Annotated[ModelOptions, Flat] = ModelOptions(),  # noqa: B008 - frozen
     where: Annotated[IndexOptions, Flat] = IndexOptions(),  # noqa: B008 - frozen
     overwrite: bool = False,
-    config: Path | None = None,
+    _config: ConfigFile = None,
     json: bool = False,
 ) -> int:
     """Teach classes by a few images each, and say beforehand how good that will be.
@@ -239,10 +238,8 @@ def teach(
         model: The model, and how it is run.
         where: An index whose embeddings are taken.
         overwrite: Replace the folder.
-        config: TOML file of settings; the command line and the environment win.
         json: Print one JSON document.
     """
-    del config
     from tempfile import TemporaryDirectory
 
     from footwork.files.folders import require_free
@@ -255,7 +252,7 @@ def teach(
     with TemporaryDirectory(prefix="footwork-") as files, ExitStack() as opened:
         images = read_examples(examples, Path(files))  # before a model is loaded in vain
         encoder = opened.enter_context(opened_index(where, model)) or open_encoder(model)
-        done = teach_files(encoder, images, out, options, overwrite=overwrite, crew=_crew())
+        done = teach_files(encoder, images, out, options, overwrite=overwrite)
     note_all(done.notes)
     if json:
         print_document(done.manifest)
@@ -274,7 +271,7 @@ def finetune(
     settings: Annotated[FinetuneConfig, Flat] = FinetuneConfig(),  # noqa: B008 - frozen
     resume: bool = False,
     overwrite: bool = False,
-    config: Path | None = None,
+    _config: ConfigFile = None,
     json: bool = False,
 ) -> int:
     """Fine-tune the image tower itself, where examples are many.
@@ -287,10 +284,8 @@ def finetune(
         settings: Every setting of the run.
         resume: Go on with the unfinished run of this folder.
         overwrite: Replace the folder, or an unfinished run of it.
-        config: TOML file of settings; the command line and the environment win.
         json: Print one JSON document.
     """
-    del config
     from zeroshot.task import finetune as finetune_tower
 
     run = partial(finetune_tower, examples, out, settings)
@@ -307,7 +302,7 @@ def compare(
     settings: Annotated[FinetuneConfig, Flat] = FinetuneConfig(),  # noqa: B008 - frozen
     resume: bool = False,
     overwrite: bool = False,
-    config: Path | None = None,
+    _config: ConfigFile = None,
     json: bool = False,
 ) -> int:
     """Compare methods of fine-tuning on one split of images: a page that says which one to take.
@@ -319,10 +314,8 @@ def compare(
         settings: Every setting that the runs share; `seed` is that of the split.
         resume: Go on with the unfinished comparison of this folder: what is done stays.
         overwrite: Replace the folder, or an unfinished comparison of it.
-        config: TOML file of settings; the command line and the environment win.
         json: Print one JSON document.
     """
-    del config
     from zeroshot.task import compare as compare_methods
 
     run = partial(compare_methods, examples, out, settings, what)
@@ -335,7 +328,7 @@ def advise(
     /,
     *,
     settings: Annotated[FinetuneConfig, Flat] = FinetuneConfig(),  # noqa: B008 - frozen
-    config: Path | None = None,
+    _config: ConfigFile = None,
     json: bool = False,
 ) -> int:
     """Measure how far the examples go and what the pretraining is worth here; advise a method.
@@ -343,10 +336,8 @@ def advise(
     Args:
         examples: What `finetune` takes.
         settings: Of the run that is planned, its method left open.
-        config: TOML file of settings; the command line and the environment win.
         json: Print one JSON document.
     """
-    del config
     from zeroshot.task import advise as advise_on
 
     return tell_found(advise_on(examples, settings, notify=note), json=json)
@@ -428,14 +419,10 @@ def _holds_finetuned(folder: str) -> bool:
 def _told_judged(
     judged: Any, skipped: Iterable[SkippedImage], out: Path | None, *, json: bool
 ) -> int:
-    if out is not None and _crew().is_main:
+    if out is not None and launched_processes().is_main:
         write_json(out, judged.to_dict())
     tell_found(judged, json=json)
     return report_skipped(skipped)
-
-
-def _crew() -> ProcessGroup:
-    return launched_processes() if "RANK" in os.environ else ALONE
 
 
 def _named_images(sources: Sequence[str], where: IndexOptions) -> FoundImages:

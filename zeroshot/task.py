@@ -21,8 +21,7 @@ import torch
 from footwork.arrays import FloatArray
 from footwork.class_names import class_name
 from footwork.errors import DataError
-from footwork.evaluation.assessment import Assessment
-from footwork.evaluation.result import evaluate_logits
+from footwork.evaluation.result import Assessment, evaluate_logits
 from footwork.files.faults import shortened
 from footwork.files.plain_files import content_of
 from footwork.finetuning.card import PLACE

@@ -48,7 +48,7 @@ from footwork.files.paths import path_text
 from footwork.images.finding import find_images
 from footwork.images.held import ImagesLike
 from footwork.options import EncoderConfig, decoding_of
-from footwork.processes import ProcessGroup, launched_processes
+from footwork.processes import launched_processes
 from footwork.prompts.class_embeddings import embed_labels
 from footwork.prompts.templates import spoken
 from footwork.tables.held import data_name
@@ -319,12 +319,10 @@ def teach_files(
     options: TeachOptions,
     *,
     overwrite: bool = False,
-    crew: ProcessGroup | None = None,
 ) -> TaughtRun:
     """Teach a classifier on the embeddings of a model that is loaded.
 
-    Of the processes of `crew` that teach it together one writes; None takes those that were
-    launched.
+    Of the processes that were launched, which teach it together, one writes.
 
     Raises:
         ConfigError: `out` exists, or a setting is wrong.
@@ -353,7 +351,7 @@ def teach_files(
     classifier = TaughtClassifier(lesson.knowledge, manifest, lesson.thresholds, encoder)
     suggestions, not_read = _suggestions(classifier, encoder, rows, options)
     manifest["label_next"] = [asdict(each) | {"path": str(each.path)} for each in suggestions]
-    crew = launched_processes() if crew is None else crew
+    crew = launched_processes()
     if crew.is_main:
         with published_folder(out, overwrite) as folder:
             classifier.save(folder)

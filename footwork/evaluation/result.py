@@ -18,6 +18,7 @@ from footwork.evaluation.calibration import (
     cross_fitted_margins,
     judge_calibration,
 )
+from footwork.evaluation.decision import Predictions
 from footwork.evaluation.logits import log_softmax
 from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC, ClassCounts, Interval
 from footwork.evaluation.text import Shown
@@ -426,3 +427,30 @@ def _reranked_interval(
     columns = (np.ascontiguousarray(weights.T, dtype=np.float32) for weights in chunks)
     samples = np.concatenate([score(weights) for weights in columns])
     return _intervals({name: score(np.ones((rows, 1)))[0]}, {name: samples})
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Assessment(Shown):
+    """What a table or a folder says of a classifier that is trained already."""
+
+    evaluation: Evaluation
+    """Its calibration is the classifier's own, judged on these rows; nothing is fitted on them."""
+    notes: tuple[str, ...]
+    skipped: tuple[Any, ...]
+    """Rows or images that were left out, with a reason each."""
+    answers: Callable[[], Predictions] = Predictions
+    """Gives `predictions`; it can be pickled, as all of this can."""
+
+    @property
+    def predictions(self) -> Predictions:
+        """The answer to each text, with its `true_label`; of images there are none here."""
+        return self.answers()
+
+    @property
+    def summary(self) -> str:
+        """Of its evaluation."""
+        return self.evaluation.summary
+
+    def to_text(self) -> str:
+        """The evaluation, and notes."""
+        return "\n".join([self.evaluation.to_text(), "", *self.notes])

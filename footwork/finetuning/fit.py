@@ -23,9 +23,10 @@ from footwork.finetuning.head import begin_head, loss_of, solve_output
 from footwork.finetuning.plan import begin_output, load
 from footwork.finetuning.task import EncodedRows, Learner, Notify, logits_of
 from footwork.finetuning.validation import is_few, judged_rows
-from footwork.methods.adaptation import head_names, parameter_groups
+from footwork.methods.adaptation import parameter_groups
 from footwork.models.heads import output_layer_name, scale_output
 from footwork.models.hub import model_folder, resolve_model_id
+from footwork.models.parts import head_names
 from footwork.training.domains import adversarial
 from footwork.training.job import TrainingJob
 from footwork.training.loop import run_training

@@ -27,10 +27,10 @@ from footwork.evaluation.result import Evaluation
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.data import LabelledData
 from footwork.inference.halving import run_in_batches
-from footwork.methods.adaptation import encoder_of
 from footwork.methods.head import LinearSolution
 from footwork.methods.rates import Recipe, recipe_for
 from footwork.models.heads import HeadOrigin, can_solve_output
+from footwork.models.parts import encoder_of
 from footwork.options import Precision
 
 

@@ -38,14 +38,14 @@ from footwork.finetuning.plan import plan
 from footwork.finetuning.reload import prove_reload
 from footwork.finetuning.report import Report, manifest_of, write_report
 from footwork.finetuning.task import EncodedRows, Learner, Notify, Task
-from footwork.finetuning.validation import few_rows_note
-from footwork.models.checkpoints import save_model
-from footwork.models.uploads import (
+from footwork.finetuning.upload import (
     create_repository,
     push_folder,
     require_publishable,
     writable_repository,
 )
+from footwork.finetuning.validation import few_rows_note
+from footwork.models.checkpoints import save_model
 from footwork.tables.held import Rows, input_names
 from footwork.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
 

@@ -20,8 +20,9 @@ from transformers import PreTrainedModel
 from footwork.errors import ModelError
 from footwork.files.folders import write_json
 from footwork.files.plain_files import open_plain, read_object
-from footwork.methods.adaptation import Adaptation, encoder_name, head_names, trainable
+from footwork.methods.adaptation import Adaptation, trainable
 from footwork.methods.table import AdaptationConfig, methods_where
+from footwork.models.parts import encoder_name, head_names
 
 WEIGHTS = "adapter_model.safetensors"
 

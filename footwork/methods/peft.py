@@ -13,10 +13,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from footwork.errors import ConfigError, ModelError
-from footwork.methods.adaptation import Adaptation, encoder_name, head_names
+from footwork.methods.adaptation import Adaptation
 from footwork.methods.table import PEFT, AdaptationConfig, methods_where
 from footwork.models.checkpoints import position_limit, token_table
 from footwork.models.pairs import reads_apart
+from footwork.models.parts import encoder_name, head_names
 
 _DIRECTIONS = ("pissa", "olora")
 """Variants that start from the principal directions of weights."""

@@ -27,13 +27,14 @@ from footwork.errors import ConfigError, ModelError, first_line
 from footwork.files.faults import counted
 from footwork.files.folders import read_json
 from footwork.files.paths import shell_word
-from footwork.methods.adaptation import adaptation_of, head_names
+from footwork.methods.adaptation import adaptation_of
 from footwork.methods.table import adapter_in
 from footwork.models import hub
 from footwork.models.deberta import accelerate_attention
 from footwork.models.heads import TRAINED_COPY, HeadOrigin, set_labels, settle_head
 from footwork.models.load_faults import known_reason, pointer_reason, tokenizer_reason
 from footwork.models.pairs import class_for
+from footwork.models.parts import head_names
 
 _QUIETING = Lock()
 _BEFORE: list[tuple[int, bool]] = []

@@ -20,8 +20,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from footwork.errors import ModelError
 from footwork.inference.tokens import Side
-from footwork.methods.adaptation import encoder_of, head_names
 from footwork.models.hub import APART
+from footwork.models.parts import encoder_of, head_names
 
 _UNRELATED = 0.5
 

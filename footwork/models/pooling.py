@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from footwork.methods.adaptation import head_names, layer_stack
 from footwork.models.heads import output_layer_name
 from footwork.models.pairs import read_apart
+from footwork.models.parts import head_names, layer_stack
 
 READINGS = ("own", "first", "mean", "apart")
 """What the model reads by itself; the first token; the mean over the tokens; of pairs, how the two

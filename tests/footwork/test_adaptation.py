@@ -19,10 +19,6 @@ from footwork.methods.adaptation import (
     HEAD,
     SCRATCH,
     adaptation_of,
-    encoder_of,
-    head_names,
-    layer_of,
-    number_of_layers,
     parameter_groups,
     trainable,
 )
@@ -30,6 +26,7 @@ from footwork.methods.peft import LORA
 from footwork.methods.table import METHODS, OF_PEFT, AdaptationConfig, adapter_in, method_of
 from footwork.models.checkpoints import load_classifier, load_finished, save_model
 from footwork.models.image_classifiers import load_image_classifier
+from footwork.models.parts import encoder_of, head_names, layer_of, number_of_layers
 from footwork.models.pooling import let_head_read
 from footwork.options import LoopConfig
 from footwork.training.job import TrainingJob, row_loss

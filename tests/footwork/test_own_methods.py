@@ -23,13 +23,14 @@ from transformers import (
 from footwork.cli import main
 from footwork.errors import ConfigError, ModelError
 from footwork.inference.frozen import frozen_model
-from footwork.methods.adaptation import head_names, trainable
+from footwork.methods.adaptation import trainable
 from footwork.methods.bottleneck import BOTTLENECKS, Bottleneck
 from footwork.methods.prefix import PREFIXES, Prefix
 from footwork.methods.table import METHODS, AdaptationConfig, methods_where
 from footwork.models.checkpoints import load_adapter, load_classifier, load_shape, save_model
 from footwork.models.deberta import accelerate_attention
 from footwork.models.image_classifiers import load_image_classifier, load_image_shape
+from footwork.models.parts import head_names
 from footwork.models.pooling import let_head_read
 from footwork.training.memory import frozen_weights_in
 from tests.models import FAMILIES, WIDTHS, build_base

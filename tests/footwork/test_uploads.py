@@ -17,7 +17,7 @@ from huggingface_hub.utils import are_progress_bars_disabled
 import footwork.models.downloads
 from footwork.errors import ConfigError, ModelError
 from footwork.finetuning.card import PLACE
-from footwork.models.uploads import (
+from footwork.finetuning.upload import (
     create_repository,
     push_folder,
     require_publishable,
