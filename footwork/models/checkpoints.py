@@ -180,12 +180,11 @@ def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokeniz
     return _prepared(load_finished(folder, AutoModelForSequenceClassification)), tokenizer
 
 
-def load_to_train(  # noqa: PLR0913 - what texts and images load by
+def load_to_train(
     auto_class: Any,
     model_id: str,
     configs: tuple[PreTrainedConfig, PreTrainedConfig],
     revision: str | None,
-    presets: Mapping[str, str] = hub.TEXT_PRESETS,
     unfit: str | None = None,
     *,
     unmerged: bool = False,
@@ -196,17 +195,12 @@ def load_to_train(  # noqa: PLR0913 - what texts and images load by
     """
     former, config = configs
     options = {"config": config, "revision": revision}
-    model, report = _load_whole(auto_class, model_id, presets, options, unmerged=unmerged)
+    model, report = _load_whole(auto_class, model_id, options, unmerged=unmerged)
     return model, settle_head(model, former, report, unfit)
 
 
 def _load_whole(
-    auto_class: Any,
-    model_id: str,
-    presets: Mapping[str, str],
-    options: dict[str, Any],
-    *,
-    unmerged: bool = False,
+    auto_class: Any, model_id: str, options: dict[str, Any], *, unmerged: bool = False
 ) -> tuple[Any, dict[str, Any]]:
     """A model in float32 and the report of its loading; its head is new where none fits `config`.
 
@@ -217,10 +211,10 @@ def _load_whole(
     if not adapter_in(folder):
         model, report = load_part(auto_class, model_id, **options)
     else:
-        adapted = load_adapter(folder, auto_class, presets)
+        adapted = load_adapter(folder, auto_class)
         plain = adaptation_of(adapted).merged(adapted)
         if unmerged:
-            plain = _base_with_head(folder, adapted, auto_class, presets)
+            plain = _base_with_head(folder, adapted, auto_class)
         elif plain is adapted:
             raise ModelError(
                 f"{model_id} is an adapter of a kind that cannot be merged into its base. Train "
@@ -233,12 +227,10 @@ def _load_whole(
     return model, report
 
 
-def load_finished(
-    folder: Path, auto_class: Any, presets: Mapping[str, str] = hub.TEXT_PRESETS
-) -> Any:
+def load_finished(folder: Path, auto_class: Any) -> Any:
     """A trained model, adapter or plain, in float32 and ready to answer, or a `ModelError`."""
     if adapter_in(folder):
-        return load_adapter(folder, auto_class, presets).eval()
+        return load_adapter(folder, auto_class).eval()
     model, report = load_part(auto_class, str(folder), **WITH_REPORT)
     if report["missing_keys"]:
         lacking = sorted(report["missing_keys"])[0]
@@ -266,9 +258,7 @@ def model_commit(model_id: str, revision: str | None = None) -> str | None:
     return None if Path(resolved).is_dir() else hub.fetch_model(resolved, revision).name
 
 
-def load_adapter(
-    folder: Path, auto_class: Any, presets: Mapping[str, str] = hub.TEXT_PRESETS
-) -> Any:
+def load_adapter(folder: Path, auto_class: Any) -> Any:
     """An adapter over its base, from a folder that holds it and the classifier's configuration.
 
     A base that cannot be reached, or does not fit, is a `ModelError`.
@@ -276,7 +266,7 @@ def load_adapter(
     found = adapter_in(folder)
     assert found is not None
     name, base_id = hub.repository_of(folder) or folder, base_of(folder)[0]
-    base, report = _load_base(folder, auto_class, presets)
+    base, report = _load_base(folder, auto_class)
     # What the base lacks is random; as no number it shows where the adapter does not bring it.
     lacking = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
     brought = {id(each) for key, each in base.named_parameters() if key not in lacking}
@@ -315,12 +305,14 @@ def _adapter_file(folder: Path) -> Path:
     return found[0]
 
 
-def _load_base(folder: Path, auto_class: Any, presets: Mapping[str, str]) -> Any:
+def _load_base(folder: Path, auto_class: Any) -> Any:
     """The base of an adapter, made for its labels, and the report of its loading."""
     base_id, revision = base_of(folder)
     options = {"revision": revision, "config": load_part(AutoConfig, str(folder))}
+    texts = auto_class is AutoModelForSequenceClassification
+    base_id = (hub.TEXT_PRESETS if texts else hub.IMAGE_PRESETS).get(base_id, base_id)
     try:  # the adapter brings its own head
-        return _load_whole(auto_class, presets.get(base_id, base_id), presets, options)
+        return _load_whole(auto_class, base_id, options)
     except (ConfigError, ModelError) as error:
         reason = str(error).replace(
             f"{hub.ANOTHER_MODEL}; `tiny` is embedded",
@@ -333,9 +325,9 @@ def _load_base(folder: Path, auto_class: Any, presets: Mapping[str, str]) -> Any
         ) from error
 
 
-def _base_with_head(folder: Path, adapted: Any, auto_class: Any, presets: Mapping[str, str]) -> Any:
+def _base_with_head(folder: Path, adapted: Any, auto_class: Any) -> Any:
     """The base of a loaded adapter with the head that it brought, and nothing else of it."""
-    base, _ = _load_base(folder, auto_class, presets)
+    base, _ = _load_base(folder, auto_class)
     inner = adapted.get_base_model() if hasattr(adapted, "get_base_model") else adapted
     own = {key.replace(TRAINED_COPY, ""): each for key, each in inner.state_dict().items()}
     for name in head_names(base):

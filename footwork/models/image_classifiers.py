@@ -44,9 +44,7 @@ def load_image_classifier(
     unfit = "it reads an earlier layer than that of the base does" if cut else None
     set_labels(config, labels, task)
     auto_class, configs = AutoModelForImageClassification, (former, config)
-    model, head = load_to_train(
-        auto_class, resolved, configs, revision, IMAGE_PRESETS, unfit, unmerged=unmerged
-    )
+    model, head = load_to_train(auto_class, resolved, configs, revision, unfit, unmerged=unmerged)
     freeze_statistics(model)
     return model, head
 
@@ -79,7 +77,7 @@ def _configs(
 
 def load_trained_image_classifier(folder: Path) -> PreTrainedModel:
     """As `load_trained`, of pictures."""
-    return load_finished(folder, AutoModelForImageClassification, IMAGE_PRESETS)
+    return load_finished(folder, AutoModelForImageClassification)
 
 
 def cut_layers(config: PreTrainedConfig, layers: int) -> None:
