@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from functools import cached_property
@@ -15,9 +15,8 @@ import torch
 
 from footwork.accelerator import channels_last, compute_device
 from footwork.arrays import FloatArray, IntArray, RealArray
-from footwork.encoder.protocol import EncodedImage
-from footwork.encoder.streaming import PictureFile, PictureStream, PixelArrays, Preprocessing
-from footwork.errors import ConfigError, ImageError, ModelError
+from footwork.encoder.streaming import PictureStream, PixelArrays, Preprocessing
+from footwork.errors import ConfigError, ModelError
 from footwork.evaluation.decision import DecisionRule, rule_of
 from footwork.files.folders import read_manifest
 from footwork.images.held import ImagesLike
@@ -70,26 +69,6 @@ class LogitTower:
         return self._model.logits(run, len(pictures), self._closeness)
 
 
-class LogitEncoder:
-    """Gives images, in memory or in files, what an image classifier says of them, (C,)."""
-
-    def __init__(self, pictures: PictureStream, width: int) -> None:
-        self._pictures, self._width = pictures, width
-
-    def encode_images(self, images: ImagesLike) -> FloatArray:
-        """Logits, (N, C); an `ImageError` where one cannot be read."""
-        rows = self._pictures.rows(images)
-        return np.stack(rows) if rows else np.zeros((0, self._width), np.float32)
-
-    def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedImage]:
-        """Each file's logits or fault, in order."""
-        for file, row in self._pictures.files(map(PictureFile, paths)):
-            if isinstance(row, ImageError):
-                yield EncodedImage(file.path, None, row.reason)
-            else:
-                yield EncodedImage(file.path, row, None, file.note)
-
-
 class FinetunedClassifier(VectorLabeller[LabelledImage]):
     """Labels images with the classes that its tower was fine-tuned on; see `load`.
 
@@ -115,14 +94,14 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
         self._model, self._processor = model.to(device), processor
         error = published_error(manifest, rule)
         frozen = FrozenClassifier(self._model, options.precision, error)
-        self._encoder = LogitEncoder(self._stream(frozen), self.width)
+        self._encoder = self._stream(frozen)
 
     def _stream(self, model: FrozenClassifier) -> PictureStream:
         device = self._model.device
         size = self.options.batch_size or (16 if device.type == "cpu" else 64)
         tower = LogitTower(model, self.rule.closeness, device, size)
         preprocessing = Preprocessing(self._processor, self.options.decode or "draft")
-        return PictureStream(preprocessing, tower, self.options.workers, device)
+        return PictureStream(preprocessing, tower, self.options.workers, device, self.width)
 
     @classmethod
     def load(
@@ -168,8 +147,8 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
 
     def encode_images(self, images: ImagesLike) -> FloatArray:
         """Unit rows, (N, D), of what the output layer reads of N images as `predict` takes them."""
-        rows = self._features.rows(images)
-        return unit_rows(torch.tensor(np.array(rows))) if rows else np.zeros((0, 0), np.float32)
+        rows = self._features.encode_images(images)
+        return unit_rows(torch.tensor(rows)) if len(rows) else np.zeros((0, 0), np.float32)
 
     @cached_property
     def _features(self) -> PictureStream:

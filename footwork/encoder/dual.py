@@ -29,8 +29,8 @@ from footwork.accelerator import compute_device, has_bf16, has_fp16, resolve_pre
 from footwork.arrays import FloatArray
 from footwork.encoder import streaming
 from footwork.encoder.protocol import EncodedImage
-from footwork.encoder.streaming import Outcome, PictureFile, PictureStream, PixelArrays, Source
-from footwork.errors import ImageError, ModelError
+from footwork.encoder.streaming import Outcome, PictureStream, PixelArrays, Source
+from footwork.errors import ModelError
 from footwork.files.plain_files import content_hash
 from footwork.images.held import ImagesLike
 from footwork.inference.frozen import cast_linear_weights, steady_linears
@@ -249,12 +249,14 @@ class DualEncoder:
             dtype = torch.float16
         batch_size = config.batch_size or (16 if device.type == "cpu" else 64)
         self._images = ImageTower(towers.model, dtype, batch_size)
-        self._pictures = PictureStream(self._preprocessing, self._images, config.workers, device)
+        self.width = self.text_tower.embed(["a"]).shape[1]
+        """Of an embedding."""
+        self._pictures = PictureStream(
+            self._preprocessing, self._images, config.workers, device, self.width
+        )
         self.max_text_tokens = self.text_tower.max_tokens
         self.image_size = self._preprocessing.side
         """Pixels of the shorter side that the model needs of a picture."""
-        self.width = self.text_tower.embed(["a"]).shape[1]
-        """Of an embedding."""
 
     @classmethod
     def load(
@@ -289,8 +291,7 @@ class DualEncoder:
 
         It is done in this process alone; an `ImageError` where one is no image.
         """
-        rows = self._pictures.rows(images)
-        return np.stack(rows) if rows else np.zeros((0, self.width), np.float32)
+        return self._pictures.encode_images(images)
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedImage]:
         """Embed files, in order, read some batches ahead; one that is no picture has a `fault`.
@@ -298,11 +299,7 @@ class DualEncoder:
         Of several processes each embeds its share and yields all files, so all of them must call
         this with the same paths and go through to the end.
         """
-        for file, row in self._pictures.files(map(PictureFile, paths)):
-            if isinstance(row, ImageError):
-                yield EncodedImage(file.path, None, row.reason)
-            else:
-                yield EncodedImage(file.path, row, None, file.note)
+        yield from self._pictures.encode_files(paths)
 
     def encode_sources(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Outcome]]:
         """As `encode_files`, of sources that decode themselves: their rows (D,) or faults."""

@@ -19,6 +19,7 @@ from transformers.image_processing_backends import PilBackend
 from footwork.accelerator import available_cores, gather_shares, number_of_processes, process_share
 from footwork.arrays import AnyArray, FloatArray
 from footwork.console import watched
+from footwork.encoder.protocol import EncodedImage
 from footwork.errors import ImageError
 from footwork.images.ahead import attempt, made_ahead
 from footwork.images.decoding import decode_image, read_image
@@ -179,19 +180,31 @@ class Tower(Protocol):
 class PictureStream:
     """Runs a model, on its device, over pictures of any number.
 
-    `workers` are threads that decode, and on a CPU compute; None takes one a core.
+    Args:
+        preprocessing: Of the model.
+        tower: The model.
+        workers: Threads that decode, and on a CPU compute; None takes one a core.
+        device: Of the model.
+        width: D, of its rows.
     """
 
     def __init__(
-        self, preprocessing: Preprocessing, tower: Tower, workers: int | None, device: torch.device
+        self,
+        preprocessing: Preprocessing,
+        tower: Tower,
+        workers: int | None,
+        device: torch.device,
+        width: int,
     ) -> None:
         on_cpu = device.type == "cpu"
-        self._preprocessing, self._tower = preprocessing, tower
+        self._preprocessing, self._tower, self.width = preprocessing, tower, width
         self._workers = workers or (torch.get_num_threads() if on_cpu else available_cores())
 
-    def rows(self, images: ImagesLike) -> list[FloatArray]:
-        """A row each, (D,), in this process alone; an `ImageError` where one is no picture."""
+    def encode_images(self, images: ImagesLike) -> FloatArray:
+        """Rows, (N, D), in this process alone; an `ImageError` where one is no picture."""
         images = held_images(images)
+        if not len(images):
+            return np.zeros((0, self.width), np.float32)
         if len(images) == 1:  # the model may have all cores
             outcomes = self._answer_share(images)
         else:
@@ -203,7 +216,15 @@ class PictureStream:
                 where = "" if isinstance(image, Path) else f"images[{place}], "
                 raise ImageError(f"{where}{outcome.name}", outcome.reason)
             rows.append(outcome)
-        return rows
+        return np.stack(rows)
+
+    def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedImage]:
+        """As `files`, of files; one that is no picture has a `fault`."""
+        for file, row in self.files(map(PictureFile, paths)):
+            if isinstance(row, ImageError):
+                yield EncodedImage(file.path, None, row.reason)
+            else:
+                yield EncodedImage(file.path, row, None, file.note)
 
     def files(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Outcome]]:
         """Each file with its row or fault, in order.
