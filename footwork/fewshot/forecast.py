@@ -12,6 +12,7 @@ from footwork.arrays import BoolArray, DoubleArray, IntArray, RealArray
 from footwork.evaluation.calibration import Abstention, abstention_threshold
 from footwork.evaluation.logits import log_softmax
 from footwork.evaluation.metrics import Interval, confusion_counts, wilson_interval
+from footwork.evaluation.text import confused_pairs
 from footwork.fewshot.blend import Blend, HeldOut, choose_blend
 from footwork.fewshot.examples import Examples, make_folds
 from footwork.fewshot.methods import METHODS, LearnOptions, Setting
@@ -100,13 +101,9 @@ class Trial:
         rows = self.answered
         taken = self.logits[rows].argmax(axis=1)
         table = confusion_counts(self.labels[rows], taken, len(class_names))
-        np.fill_diagonal(table, 0)
-        order = np.argsort(-table, axis=None, kind="stable")[:_MOST_CONFUSIONS]
-        cells = [place.tolist() for place in np.unravel_index(order, table.shape)]
         return [
-            {"class": class_names[i], "taken_for": class_names[j], "examples": int(table[i, j])}
-            for i, j in zip(*cells, strict=True)
-            if table[i, j]
+            {"class": true, "taken_for": other, "examples": count}
+            for true, other, count in confused_pairs(class_names, table, _MOST_CONFUSIONS)
         ]
 
     def mistaken(self) -> list[tuple[int, int, float]]:
