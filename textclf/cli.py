@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from footwork.cli import tell_found, tell_run
+from footwork.cli import tell_found
 from footwork.console import (
     exit_code,
-    note,
     note_all,
     print_csv,
     print_json_lines,
-    print_text,
     report_skipped,
 )
-from footwork.finetuning.comparison_plan import CompareOptions
+from footwork.finetuning.cli import add_commands
 from footwork.help_page import DATA, MODEL, RUN
 from footwork.options import ConfigFile, Flag, Flat, Output
 from textclf.classifier import ClassifierOptions
@@ -33,63 +29,14 @@ app = App(
 )
 
 
-@app.command
-def train(
-    data: str,
-    out: Path,
-    /,
-    *,
-    settings: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008 - frozen
-    _config: ConfigFile = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    json: bool = False,
-) -> int:
-    """Fine-tune a classifier on a table, and publish it with proof of what it can do.
-
-    Args:
-        data: CSV, TSV, JSON lines or Parquet, a folder of train/validation/test files or of
-            `save_to_disk`, or a Hub id.
-        out: Folder to publish; it appears when all has succeeded.
-        settings: Every setting of the run.
-        resume: Go on with the unfinished run of this folder.
-        overwrite: Replace the folder, or an unfinished run of it.
-        json: Print one JSON document.
-    """
-    from textclf.task import train as train_classifier
-
-    run = partial(train_classifier, data, out, settings)
-    return tell_run(run, resume=resume, overwrite=overwrite, json=json)
-
-
-@app.command
-def compare(
-    data: str,
-    out: Path,
-    /,
-    *,
-    what: Annotated[CompareOptions, Flat] = CompareOptions(),  # noqa: B008 - frozen
-    settings: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008 - frozen
-    _config: ConfigFile = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    json: bool = False,
-) -> int:
-    """Compare methods on one split of a table: a page that says which one to take, and why.
-
-    Args:
-        data: What `train` takes.
-        out: Folder to publish: report.html, comparison.json and a record of each run.
-        what: Methods, seeds and rates.
-        settings: Every setting that the runs share; `seed` is that of the split.
-        resume: Go on with the unfinished comparison of this folder: what is done stays.
-        overwrite: Replace the folder, or an unfinished comparison of it.
-        json: Print one JSON document.
-    """
-    from textclf.task import compare as compare_methods
-
-    run = partial(compare_methods, data, out, settings, what)
-    return tell_run(run, resume=resume, overwrite=overwrite, json=json)
+add_commands(
+    app,
+    TrainConfig,
+    "textclf.task",
+    "train",
+    "Labelled texts: CSV, TSV, JSON lines or Parquet, a folder of train/validation/test files or "
+    "of `save_to_disk`, or a Hub id.",
+)
 
 
 @app.command
@@ -113,27 +60,6 @@ def audit(
     found = audit_table(data, settings)
     tell_found(found, json=json)
     return 0 if found.usable else 1
-
-
-@app.command
-def advise(
-    data: str,
-    /,
-    *,
-    settings: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008 - frozen
-    _config: ConfigFile = None,
-    json: bool = False,
-) -> int:
-    """Measure how far the rows go and what the pretraining is worth here, and advise a method.
-
-    Args:
-        data: What `train` takes.
-        settings: Of the run that is planned, its method left open.
-        json: Print one JSON document.
-    """
-    from textclf.task import advise as advise_on
-
-    return tell_found(advise_on(data, settings, notify=note), json=json)
 
 
 @app.command
@@ -229,23 +155,3 @@ def predict(
         write_predictions(answers, out, raw_cells=raw_cells)
     note_all(answers.notes)
     return report_skipped(answers.skipped) or exit_code(all_done=not answers.empty)
-
-
-@app.command
-def merge(model: str, out: Path, /, *, revision: str | None = None, overwrite: bool = False) -> int:
-    """Add an adapter into its base: a plain folder that any `from_pretrained` reads.
-
-    The temperature goes into the weights, so that probabilities are calibrated in
-    whatever loads the folder.
-
-    Args:
-        model: A trained folder with an adapter, or the Hub id that it was pushed to.
-        out: Folder to publish.
-        revision: Branch, tag or commit of the model on the Hub.
-        overwrite: Replace the folder.
-    """
-    from textclf.task import merge as merge_adapter
-
-    difference = merge_adapter(model, out, overwrite, revision=revision)
-    print_text(f"{out} holds the merged model; its logits differ by {difference:.1e} at most.")
-    return 0

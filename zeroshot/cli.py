@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from footwork.cli import tell_found, tell_run
+from footwork.cli import tell_found
 from footwork.console import (
     DONE,
     Progress,
@@ -31,7 +31,7 @@ from footwork.errors import ConfigError
 from footwork.files.folders import write_json
 from footwork.files.outputs import require_json
 from footwork.files.paths import path_line, shell_word
-from footwork.finetuning.comparison_plan import CompareOptions
+from footwork.finetuning.cli import add_commands
 from footwork.help_page import RUN
 from footwork.options import ConfigFile, Flag, Flat, Output
 from footwork.processes import launched_processes
@@ -262,105 +262,15 @@ def teach(
     return report_skipped(told_by_rows(done.skipped, files))
 
 
-@app.command
-def finetune(
-    examples: Path,
-    out: Path,
-    /,
-    *,
-    settings: Annotated[FinetuneConfig, Flat] = FinetuneConfig(),  # noqa: B008 - frozen
-    resume: bool = False,
-    overwrite: bool = False,
-    _config: ConfigFile = None,
-    json: bool = False,
-) -> int:
-    """Fine-tune the image tower itself, where examples are many.
-
-    Args:
-        examples: A folder with one sub-folder a class, or with such folders named train,
-            validation and test, a table with the columns `path` and `label`, a folder of
-            `save_to_disk`, or a Hub id.
-        out: Folder to publish, for `label --taught`; it appears when all has succeeded.
-        settings: Every setting of the run.
-        resume: Go on with the unfinished run of this folder.
-        overwrite: Replace the folder, or an unfinished run of it.
-        json: Print one JSON document.
-    """
-    from zeroshot.task import finetune as finetune_tower
-
-    run = partial(finetune_tower, examples, out, settings)
-    return tell_run(run, resume=resume, overwrite=overwrite, json=json)
-
-
-@app.command
-def compare(
-    examples: Path,
-    out: Path,
-    /,
-    *,
-    what: Annotated[CompareOptions, Flat] = CompareOptions(),  # noqa: B008 - frozen
-    settings: Annotated[FinetuneConfig, Flat] = FinetuneConfig(),  # noqa: B008 - frozen
-    resume: bool = False,
-    overwrite: bool = False,
-    _config: ConfigFile = None,
-    json: bool = False,
-) -> int:
-    """Compare methods of fine-tuning on one split of images: a page that says which one to take.
-
-    Args:
-        examples: What `finetune` takes.
-        out: Folder to publish: report.html, comparison.json and a record of each run.
-        what: Methods, seeds and rates.
-        settings: Every setting that the runs share; `seed` is that of the split.
-        resume: Go on with the unfinished comparison of this folder: what is done stays.
-        overwrite: Replace the folder, or an unfinished comparison of it.
-        json: Print one JSON document.
-    """
-    from zeroshot.task import compare as compare_methods
-
-    run = partial(compare_methods, examples, out, settings, what)
-    return tell_run(run, resume=resume, overwrite=overwrite, json=json)
-
-
-@app.command
-def advise(
-    examples: Path,
-    /,
-    *,
-    settings: Annotated[FinetuneConfig, Flat] = FinetuneConfig(),  # noqa: B008 - frozen
-    _config: ConfigFile = None,
-    json: bool = False,
-) -> int:
-    """Measure how far the examples go and what the pretraining is worth here; advise a method.
-
-    Args:
-        examples: What `finetune` takes.
-        settings: Of the run that is planned, its method left open.
-        json: Print one JSON document.
-    """
-    from zeroshot.task import advise as advise_on
-
-    return tell_found(advise_on(examples, settings, notify=note), json=json)
-
-
-@app.command
-def merge(model: str, out: Path, /, *, revision: str | None = None, overwrite: bool = False) -> int:
-    """Add the adapter of a fine-tuned model into its base: a folder that needs nothing else.
-
-    The temperature goes into the weights, so that probabilities are calibrated in
-    whatever loads the folder.
-
-    Args:
-        model: A folder of `finetune` with an adapter, or the Hub id that it was pushed to.
-        out: Folder to publish.
-        revision: Branch, tag or commit of the model on the Hub.
-        overwrite: Replace the folder.
-    """
-    from zeroshot.task import merge as merge_adapter
-
-    difference = merge_adapter(model, out, overwrite, revision=revision)
-    print_text(f"{out} holds the merged model; its logits differ by {difference:.1e} at most.")
-    return DONE
+add_commands(
+    app,
+    FinetuneConfig,
+    "zeroshot.task",
+    "finetune",
+    "Labelled images: a folder with one sub-folder a class, or with such folders named train, "
+    "validation and test, a table with the columns `path` and `label`, a folder of `save_to_disk`, "
+    "or a Hub id.",
+)
 
 
 @dataclass(slots=True)

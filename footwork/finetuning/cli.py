@@ -1,0 +1,128 @@
+"""The commands of an application with a task: to train, compare, advise and merge."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from footwork.cli import tell_found, tell_run
+from footwork.console import DONE, note, print_text
+from footwork.finetuning.comparison_plan import CompareOptions
+from footwork.finetuning.config import FinetuningConfig
+from footwork.options import ConfigFile, Flat
+
+
+def add_commands(
+    app: App, config: type[FinetuningConfig], module: str, name: str, data_help: str
+) -> None:
+    """Give an application its commands of fine-tuning.
+
+    Args:
+        app: Of the application.
+        config: The class of its settings.
+        module: Where the functions of its `Interface` stand; imported when one is called.
+        name: Of the function that fine-tunes, and of its command.
+        data_help: What that learns from.
+    """
+
+    def function(called: str) -> Any:
+        return getattr(import_module(module), called)
+
+    def train(
+        data: str,
+        out: Path,
+        /,
+        *,
+        settings: Any = config(),  # noqa: B008 - frozen
+        _config: ConfigFile = None,
+        resume: bool = False,
+        overwrite: bool = False,
+        json: bool = False,
+    ) -> int:
+        """Fine-tune a pretrained model, and publish it with proof of what it can do.
+
+        Args:
+            data: Labelled rows.
+            out: Folder to publish; it appears when all has succeeded.
+            settings: Every setting of the run.
+            resume: Go on with the unfinished run of this folder.
+            overwrite: Replace the folder, or an unfinished run of it.
+            json: Print one JSON document.
+        """
+        run = partial(function(name), data, out, settings)
+        return tell_run(run, resume=resume, overwrite=overwrite, json=json)
+
+    def compare(
+        data: str,
+        out: Path,
+        /,
+        *,
+        what: Annotated[CompareOptions, Flat] = CompareOptions(),  # noqa: B008 - frozen
+        settings: Any = config(),  # noqa: B008 - frozen
+        _config: ConfigFile = None,
+        resume: bool = False,
+        overwrite: bool = False,
+        json: bool = False,
+    ) -> int:
+        """Compare methods of fine-tuning on one split: a page that says which one to take, and why.
+
+        Args:
+            data: Labelled rows.
+            out: Folder to publish: report.html, comparison.json and a record of each run.
+            what: Methods, seeds and rates.
+            settings: Every setting that the runs share; `seed` is that of the split.
+            resume: Go on with the unfinished comparison of this folder: what is done stays.
+            overwrite: Replace the folder, or an unfinished comparison of it.
+            json: Print one JSON document.
+        """
+        run = partial(function("compare"), data, out, settings, what)
+        return tell_run(run, resume=resume, overwrite=overwrite, json=json)
+
+    def advise(
+        data: str,
+        /,
+        *,
+        settings: Any = config(),  # noqa: B008 - frozen
+        _config: ConfigFile = None,
+        json: bool = False,
+    ) -> int:
+        """Measure how far the data goes and what the pretraining is worth here; advise a method.
+
+        Args:
+            data: Labelled rows.
+            settings: Of the run that is planned, its method left open.
+            json: Print one JSON document.
+        """
+        return tell_found(function("advise")(data, settings, notify=note), json=json)
+
+    def merge(
+        model: str, out: Path, /, *, revision: str | None = None, overwrite: bool = False
+    ) -> int:
+        """Add an adapter into its base: a plain folder that any `from_pretrained` reads.
+
+        The temperature goes into the weights, so that probabilities are calibrated in
+        whatever loads the folder.
+
+        Args:
+            model: A folder with an adapter that was made here, or the Hub id that it was pushed to.
+            out: Folder to publish.
+            revision: Branch, tag or commit of the model on the Hub.
+            overwrite: Replace the folder.
+        """
+        difference = function("merge")(model, out, overwrite, revision=revision)
+        print_text(f"{out} holds the merged model; its logits differ by {difference:.1e} at most.")
+        return DONE
+
+    commands: dict[str, Any] = {name: train, "compare": compare, "advise": advise}
+    for called, command in commands.items():
+        takes = data_help if command is train else f"What `{name}` takes."
+        command.__annotations__ |= {
+            "data": Annotated[str, Parameter(help=takes)],
+            "settings": Annotated[config, Flat],
+        }
+        app.command(command, name=called)
+    app.command(merge)
