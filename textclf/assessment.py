@@ -14,7 +14,9 @@ from footwork.evaluation.decision import DecisionRule, Predictions
 from footwork.evaluation.result import Assessment, evaluate_logits
 from footwork.files.folders import write_json
 from footwork.files.outputs import require_json
+from footwork.finetuning.data import remark_on_known
 from footwork.tables.columns import find_name, label_names, possible_names
+from footwork.tables.held import is_held
 from footwork.tables.reader import Table
 from footwork.tables.writer import require_table
 from textclf.classifier import (
@@ -81,6 +83,9 @@ def evaluate(
     evaluation = evaluate_logits(
         classifier.task, classifier.labels, examples.targets, logits, given=classifier.rule.given
     )
+    judged = None if is_held(data) else table.source
+    remarks = remark_on_known(classifier.trained_on, judged, "texts")
+    evaluation = replace(evaluation, remarks=(*evaluation.remarks, *remarks))
     notes = examples.notes
     if cut := classifier.texts_cut - cut:
         said = f"{cut} texts were longer than {classifier.max_length} tokens and lost the rest."

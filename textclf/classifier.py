@@ -106,6 +106,8 @@ class TextClassifier(Reloaded):
     """Columns of the table that it was trained on; empty where that is not known."""
     label_column: str | None = None
     """Of that table, as `StatedColumns.label`; None where it is not known."""
+    trained_on: Any = None
+    """Its path, where that is known."""
 
     def __init__(
         self,
@@ -172,6 +174,7 @@ class TextClassifier(Reloaded):
             columns, label = data.get("text_columns"), data.get("label_column")
             classifier.text_columns = tuple(map(str, columns if isinstance(columns, list) else ()))
             classifier.label_column = label if isinstance(label, str) else None
+            classifier.trained_on = data.get("path")
         return classifier
 
     @classmethod

@@ -25,7 +25,7 @@ from footwork.evaluation.result import Assessment, evaluate_logits
 from footwork.files.faults import shortened
 from footwork.files.plain_files import content_of
 from footwork.finetuning.card import PLACE
-from footwork.finetuning.data import Inputs, LabelledData, held_out
+from footwork.finetuning.data import Inputs, LabelledData, held_out, remark_on_known
 from footwork.finetuning.domains import and_target, known_targets
 from footwork.finetuning.interface import Interface, function_of
 from footwork.finetuning.task import CardWords, Learner, Notify, Task, TaskOf
@@ -42,7 +42,7 @@ from footwork.models.image_classifiers import (
     load_trained_image_classifier,
 )
 from footwork.options import Precision
-from footwork.tables.held import data_name, is_held
+from footwork.tables.held import data_name
 from footwork.tables.labels import (
     MULTI_LABEL,
     SINGLE_LABEL,
@@ -90,10 +90,8 @@ def assess(source: Any, classifier: FinetunedClassifier, files: Path | None = No
     part, logits = embed_labelled_images(classifier.encoder, part)
     targets = part.targets_among(rule.labels)
     evaluation = evaluate_logits(rule.task, rule.labels, targets, logits, rule.given, "images")
-    where = None if is_held(chosen.data) else chosen.data.resolve()
-    if Path(trained["data"]["path"]).resolve() == where:
-        remark = "It was trained on most of these images: the figures say nothing of new ones."
-        evaluation = replace(evaluation, remarks=(remark,))
+    remarks = remark_on_known(trained["data"].get("path"), chosen.data, "images")
+    evaluation = replace(evaluation, remarks=(*evaluation.remarks, *remarks))
     return Assessment(evaluation, (*said, *part.notes), told_by_rows(part.skipped, files))
 
 

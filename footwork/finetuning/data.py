@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,3 +106,14 @@ def judge_majority(data: LabelledData, split: Any, noun: str = "rows") -> Evalua
     targets = data.splits["train"].targets
     logits = majority_logits(data.task, len(data.labels), targets, len(split))
     return judge_as_is(data, split.targets, logits, noun)
+
+
+def remark_on_known(trained_on: Any, judged: Any, noun: str) -> tuple[str, ...]:
+    """What is to be said where a model is judged by the data that it was trained on, by its path.
+
+    `trained_on` is what a manifest says, `judged` a path, or what has none.
+    """
+    paths = [Path(each) for each in (trained_on, judged) if isinstance(each, (str, Path))]
+    if len(paths) < 2 or paths[0].resolve() != paths[1].resolve():
+        return ()
+    return (f"It was trained on most of these {noun}: the figures say nothing of new ones.",)

@@ -14,6 +14,7 @@ import pytest
 
 from footwork.cli import main
 from footwork.errors import ConfigError, DataError
+from footwork.methods.table import UNPRETRAINED
 from tests.models import build_base, build_classifier
 from tests.runs import train_here
 from tests.tables import sentiment_rows, write_table
@@ -76,6 +77,19 @@ def test_what_validation_chose_is_judged_on_the_test_rows(tmp_path: Path) -> Non
     assert again.calibration.temperature == judged.temperature
     for name, interval in done.evaluation.metrics.items():
         assert again.metrics[name].value == pytest.approx(interval.value, rel=1e-4, abs=1e-5)
+    assert not again.remarks
+
+
+def test_what_it_was_trained_on_is_told(tmp_path: Path) -> None:
+    rows = sentiment_rows(60)
+    table = write_table(tmp_path / "d.csv", rows, ("text", "label"))
+    other = write_table(tmp_path / "other.csv", rows, ("text", "label"))
+    train_here(table, tmp_path / "out", TrainConfig(method=UNPRETRAINED))
+    judged = [evaluate(tmp_path / "out", path).evaluation.remarks for path in (table, other)]
+    assert judged == [
+        ("It was trained on most of these texts: the figures say nothing of new ones.",),
+        (),
+    ]
 
 
 def test_the_columns_are_those_of_the_training(tmp_path: Path) -> None:
