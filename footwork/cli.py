@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 EPILOGUE = (
     "Exit codes: 0 done, 1 the work failed, 2 the command was wrong, "
-    "3 done but for some inputs, runs or files, which are listed, 128 + n ended by signal n. "
+    "3 done but for some inputs, runs or files, which are listed, 4 nothing matches (search query "
+    "--exit-status), 128 + n ended by signal n. "
     "--debug, anywhere, shows the traceback of a failure."
 )
 
@@ -50,8 +51,7 @@ _TOO_LARGE = 2**63  # for SQLite, numpy and torch alike
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, of the words after `footwork` or those of the process.
 
-    Gives the exit code: 0 done, 1 failed, 2 wrong command, 3 done with skipped inputs, 128 + n
-    ended by signal n.
+    Gives the exit code, as `EPILOGUE` lists them.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     end = words.index("--") if "--" in words else len(words)
@@ -132,7 +132,7 @@ def _raised_signals() -> Iterator[None]:
 def config_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Fill in what the command line left open from the TOML file of `--config`.
 
-    It serves every command that has a parameter of the type `ConfigFile`. Keys are the names of
+    It serves every command that has the option, of the type `ConfigFile`. Keys are the names of
     the command's parameters, with `_` or `-`; the command line wins over the file. `arguments` are
     filled in place. What is no TOML is a `ConfigError`, a key of no parameter cyclopts'
     UnknownOptionError.
@@ -204,7 +204,7 @@ def tell_run(
 ) -> int:
     """Run a fine-tuning, or several, and say what came of it, and what was left out.
 
-    `run` is told what is done with what stands at the output, and where texts on its progress go.
+    `run` is called with `existing` and `notify`.
     On a process that is not the main one the exit code is that of success, for another one from it
     would end the main one.
     """

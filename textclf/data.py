@@ -152,13 +152,9 @@ def load_data(data: Any, options: DataOptions = FIND_OUT) -> TextData:
     kind = labels.infer_kind(
         cells["train"], train_table, options.task, options.label_separator, named
     )
-    splits = {name: read_rows(found.splits[name], columns, kind, cells[name]) for name in cells}
-    numbered = kind.vector and not named
-    gaps: Notes = ("--labels a,b,... or --labels-file names the classes.",) if numbered else ()
-    names = kind.vector
-    if kind.task != labels.REGRESSION and not kind.vector:
-        names, gaps = labels.name_classes(chain.from_iterable(splits["train"].targets))
-    splits = {name: split.only_known(names, kind.task) for name, split in splits.items()}
+    read = {name: read_rows(found.splits[name], columns, kind, cells[name]) for name in cells}
+    names, gaps = _classes(kind, read["train"], named)
+    splits = {name: split.only_known(names, kind.task) for name, split in read.items()}
     bad = tuple(row for split in splits.values() for row in split.skipped)
     if not tolerant:
         raise_bad_rows(bad)
@@ -230,6 +226,18 @@ def raise_bad_rows(bad: tuple[SkippedRow, ...]) -> None:
         "\n".join(shown) + f".\nBad rows: {len(bad)}. "
         "Mend them, or leave them out with --skip-bad-rows."
     )
+
+
+def _classes(
+    kind: labels.LabelKind, train: Examples, stated: Sequence[str]
+) -> tuple[tuple[str, ...], Notes]:
+    """The classes in their order, none of amounts, and what is to be said of their names."""
+    if kind.vector:
+        told = ("--labels a,b,... or --labels-file names the classes.",)
+        return kind.vector, () if stated else told
+    if kind.task == labels.REGRESSION:
+        return (), ()
+    return labels.name_classes(chain.from_iterable(train.targets))
 
 
 def _stated_names(columns: Columns, options: LabelOptions) -> tuple[str, ...]:

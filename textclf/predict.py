@@ -13,16 +13,16 @@ from footwork.errors import ConfigError, DataError
 from footwork.evaluation.decision import Prediction, flat_row
 from footwork.files.faults import counted, shortened
 from footwork.tables.columns import find_column
-from footwork.tables.held import held_rows, is_held
+from footwork.tables.held import is_held
 from footwork.tables.layout import DETECT, Expected, TableFormat
 from footwork.tables.reader import RowStream, iterate_rows, json_rows
 from footwork.tables.source import TextSource, line_fault, open_to_read_once
-from footwork.tables.splits import JUDGED, one_split
+from footwork.tables.splits import JUDGED, Notes, one_split
 from footwork.tables.writer import write_rows
 from textclf.columns import find_text_columns, id_column
 from textclf.config import TextOptions
 from textclf.data import lacks_text, text_fault
-from textclf.sources import TextsAndLabels, splits_in
+from textclf.sources import opened_rows, splits_in
 
 if TYPE_CHECKING:
     from footwork.finetuning.train import TrainedRun
@@ -88,7 +88,7 @@ def open_rows(
 
     Args:
         source: As `find_splits` takes it, or `-` for standard input; of several splits test if
-            there is one, else validation, else train.
+            there is one, else validation, else train. One file, where `input_format` says which.
         input_format: `lines` takes each line as one text, whatever it holds; `auto` looks.
         table_format: What is stated of a table; the rest is detected.
         names: Of columns that are stated or trained on; a first row that holds one is a header.
@@ -100,19 +100,14 @@ def open_rows(
         raise ConfigError(
             f"`format` must be one of {', '.join(get_args(InputFormat))}, got {input_format!r}."
         )
-    skip, notes = table_format.skip_bad_rows, tuple[str, ...]()
+    notes: Notes = ()
     if is_held(source) or (input_format == "auto" and str(source) != "-"):
         part, notes = one_split(source, splits_in, JUDGED)
         source = part.data
-    if is_held(source):
-        halves = isinstance(source, TextsAndLabels)
-        held = (
-            source.rows(table_format)
-            if halves
-            else held_rows(source, part.name, skip_bad_rows=skip)
-        )
-        held.notes = (*notes, *held.notes)
-        return held
+        if is_held(source):
+            rows = opened_rows(part, table_format)
+            rows.notes = (*notes, *rows.notes)
+            return rows
     path = None if str(source) == "-" else Path(source).expanduser()
     if input_format not in ("lines", "jsonl"):
         if input_format in _DELIMITERS and table_format.delimiter is None:
@@ -121,15 +116,15 @@ def open_rows(
         rows.notes = (*notes, *rows.notes)
         return rows
     try:
-        stream = None if path is not None and path.is_file() else sys.stdin.buffer
-        if stream is not None and path is not None:
+        stream = sys.stdin.buffer if path is None else None
+        if path is not None and not path.is_file():
             stream = open_to_read_once(path)
         text = TextSource(None if stream else path, stream, table_format.encoding)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     lines = (line_fault(line) or {"text": line.rstrip("\r\n")} for line in text.lines())
     numbered, notes = json_rows(text) if input_format == "jsonl" else (enumerate(lines, 1), ())
-    result = RowStream(text.name, numbered, skip)
+    result = RowStream(text.name, numbered, table_format.skip_bad_rows)
     result.notes = (*((text.note,) if text.note else ()), *notes)
     return result
 
@@ -170,7 +165,10 @@ class PredictedRows(Iterator[dict[str, Any]]):
         self._all_taken = True
 
     def __next__(self) -> dict[str, Any]:
-        return next(self._rows)
+        for row in self._rows:
+            return row
+        self._all_taken = True
+        raise StopIteration
 
     def __repr__(self) -> str:
         of = "all taken" if self._all_taken else "take them one by one, or as to_pandas()"

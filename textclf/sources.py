@@ -15,7 +15,7 @@ from footwork.tables.held import held_rows, is_held
 from footwork.tables.layout import Expected, TableFormat
 from footwork.tables.reader import TABLE_ENDINGS, RowStream, Table, gathered, read_table
 from footwork.tables.source import TextSource, line_fault
-from footwork.tables.splits import SPLIT_NAMES, SPLITS, Notes, find_splits
+from footwork.tables.splits import SPLIT_NAMES, SPLITS, Notes, Part, find_splits
 
 _PART = re.compile(r"-\d+-of-(\d+)")
 _PACKED = (".xlsx", ".xls", ".ods", ".gz", ".bz2", ".xz", ".zst", ".zip")
@@ -58,11 +58,9 @@ def read_tables(
     splits, digest = dict[str, Table](), hashlib.sha256()
     expected, first = Expected(names=names), ""
     for split, part in parts.items():
-        files, skip = [part.data], table_format.skip_bad_rows
-        if isinstance(part.data, TextsAndLabels):
-            table, files = gathered(part.data.rows(table_format)), part.data.files
-        elif is_held(part.data):
-            table = gathered(held_rows(part.data, part.name, skip_bad_rows=skip))
+        files = part.data.files if isinstance(part.data, TextsAndLabels) else [part.data]
+        if is_held(part.data):
+            table = gathered(opened_rows(part, table_format))
         else:
             ending = part.data.suffix
             alike = ending == (first := first or ending)
@@ -84,6 +82,13 @@ def read_tables(
                 while chunk := opened.read(1 << 20):
                     digest.update(chunk)
     return SourceTables(splits, digest.hexdigest(), notes)
+
+
+def opened_rows(part: Part, table_format: TableFormat) -> RowStream:
+    """The rows of a split that is held, or whose texts and labels stand in two files."""
+    if isinstance(part.data, TextsAndLabels):
+        return part.data.rows(table_format)
+    return held_rows(part.data, part.name, skip_bad_rows=table_format.skip_bad_rows)
 
 
 def splits_in(folder: Path) -> tuple[Mapping[str, Any], Notes]:

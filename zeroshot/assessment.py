@@ -27,7 +27,7 @@ from zeroshot.labelled_images import (
     LabelledImages,
     embed_labelled_images,
     read_labelled_images,
-    told_by_rows,
+    without_folder,
 )
 from zeroshot.options import EvaluateOptions, ZeroShotOptions, is_finetuned
 from zeroshot.rows import LabelledImage
@@ -117,7 +117,7 @@ def by_rows(found: ImageEvaluation, files: Path) -> ImageEvaluation:
         else each
         for each in found.wrong
     ]
-    return replace(found, wrong=tuple(wrong), skipped=told_by_rows(found.skipped, files))
+    return replace(found, wrong=tuple(wrong), skipped=without_folder(found.skipped, files))
 
 
 def _judged(

@@ -45,14 +45,14 @@ class ImageEncoder(FileEncoder, Protocol):
 
 
 class VectorLabeller(ABC, Reloaded, Generic[Answer]):
-    """Labels images, to each of which its vector is all there is."""
+    """Labels images by one vector each: an embedding, or logits."""
 
     _labels: tuple[str, ...]
     notes: tuple[str, ...] = ()
     """What to know before it is used."""
     answer: type[Answer]
     width: int
-    """D, of an embedding."""
+    """D, of a vector."""
     together = 1
     """Files whose answers come at once."""
     chunk: int

@@ -245,7 +245,7 @@ def teach(
     from footwork.files.folders import require_free
     from zeroshot.classifier import open_encoder
     from zeroshot.indexed import opened_index
-    from zeroshot.labelled_images import read_examples, told_by_rows
+    from zeroshot.labelled_images import read_examples, without_folder
     from zeroshot.taught import teach_files
 
     require_free(out, overwrite, (examples, *options.unlabelled, model.model_id, where.index))
@@ -259,7 +259,7 @@ def teach(
     else:
         print_text(done.to_text())
         print_text(f"\nUse it: footwork zeroshot label photos/ --taught {shell_word(done.folder)}")
-    return report_skipped(told_by_rows(done.skipped, files))
+    return report_skipped(without_folder(done.skipped, files))
 
 
 add_commands(

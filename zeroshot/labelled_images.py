@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -29,6 +30,7 @@ from footwork.images.finding import (
     is_folder,
     is_visible,
     natural_key,
+    unread_notes,
     why_missing,
 )
 from footwork.images.held import held_image, kind_of, write_image
@@ -82,8 +84,8 @@ class SkippedImage:
         return f"{path_line(self.place)}: {self.reason}."
 
 
-def told_by_rows(skipped: Iterable[SkippedImage], files: object) -> tuple[SkippedImage, ...]:
-    """The same, those of images in memory without the folder of their files, which will be gone."""
+def without_folder(skipped: Iterable[SkippedImage], files: object) -> tuple[SkippedImage, ...]:
+    """The same, of images in memory relative to the folder of their files, which will be gone."""
     return tuple(replace(each, place=each.place.removeprefix(f"{files}/")) for each in skipped)
 
 
@@ -194,7 +196,7 @@ def embed_labelled_images(
     """Embed every image once; those that cannot be read become `skipped`.
 
     Returns:
-        The N readable images, and their unit rows (N, D).
+        The N readable images, and their rows (N, D).
 
     Raises:
         DataError: None can be read.
@@ -453,12 +455,13 @@ def _class_folders(folder: Path) -> LabelledImages:
             raise DataError(
                 f"The class {entry.name!r} is empty. {error} Add images to it, or remove it."
             ) from error
+    unread = sum((images.unread for images in found), Counter[str]())
     return LabelledImages(
         source=str(folder),
         class_names=names,
         paths=tuple(path for images in found for path in images.paths),
         targets=np.repeat(np.arange(len(names)), [len(images.paths) for images in found]),
-        notes=(*notes, *(note for images in found for note in images.notes)),
+        notes=(*notes, *(note for images in found for note in images.notes), *unread_notes(unread)),
     )
 
 

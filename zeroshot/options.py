@@ -263,7 +263,7 @@ class FinetunedOptions(EncoderConfig):
     """How a fine-tuned classifier is run, and when it gives no label."""
 
     abstain_below: float | None = None
-    """Give no label below this probability; None takes what was calibrated, 0 always gives one."""
+    """Give no label below this probability; None takes what was calibrated, 0 withholds none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -39,7 +39,7 @@ from footwork.models.pooling import FeatureReader
 from footwork.options import Decode, EncoderConfig
 from footwork.tables.labels import SINGLE_LABEL
 from zeroshot.classifier import ZeroShotClassifier
-from zeroshot.labelled_images import SkippedImage, told_by_rows
+from zeroshot.labelled_images import SkippedImage, without_folder
 from zeroshot.options import Augment, FinetuneConfig, ZeroShotOptions
 
 SMALLEST_CROP = 0.8
@@ -211,7 +211,7 @@ def readable(
         for name, part in data.splits.items()
     }
     lost = tuple(SkippedImage(path_text(path), reason) for path, reason in faults.items())
-    lost = told_by_rows(lost, files)
+    lost = without_folder(lost, files)
     for name, part in data.splits.items():
         if not len(splits[name]):
             first = lost[list(faults).index(part.inputs[0])]
@@ -263,7 +263,8 @@ class DecodedImages(EncodedRows):
             self._augment, said = told.harmless
             self.varies = self._augment != "none"
             self.data = replace(self.data, notes=(*self.data.notes, *filter(None, [said])))
-            notify(said)
+            if said:
+                notify(said)
 
     def for_learner(self, learner: Learner) -> Self:
         """With the augmentation of its method, by its seed; its head is solved for itself."""

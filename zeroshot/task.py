@@ -54,7 +54,7 @@ from zeroshot.labelled_images import (
     embed_labelled_images,
     images_of,
     split_folders,
-    told_by_rows,
+    without_folder,
 )
 from zeroshot.options import APPLICATION, FINETUNED, FinetuneConfig, FinetunedOptions
 from zeroshot.pixels import DecodedImages, require_usable
@@ -92,13 +92,13 @@ def assess(source: Any, classifier: FinetunedClassifier, files: Path | None = No
     evaluation = evaluate_logits(rule.task, rule.labels, targets, logits, rule.given, "images")
     remarks = remark_on_known(trained["data"].get("path"), chosen.data, "images")
     evaluation = replace(evaluation, remarks=(*evaluation.remarks, *remarks))
-    return Assessment(evaluation, (*said, *part.notes), told_by_rows(part.skipped, files))
+    return Assessment(evaluation, (*said, *part.notes), without_folder(part.skipped, files))
 
 
 def read_images(source: Any, config: FinetuneConfig, files: Path | None = None) -> LabelledData:
-    """Find the images of every split; none is decoded, and there is something to learn from.
+    """Find the images of every split; none is decoded, and no class lacks training images.
 
-    Those in memory become files in the folder `files`, of their splits.
+    Those in memory are written below `files`/SPLIT.
     """
     sources, unread = find_splits(source, split_folders, ("train",))
     stated = StatedLabels(config.task, config.label_column, config.label_separator)

@@ -58,7 +58,7 @@ from zeroshot.labelled_images import (
     SkippedImage,
     embed_files,
     read_examples,
-    told_by_rows,
+    without_folder,
 )
 from zeroshot.options import DEFAULT_MODEL, ModelOptions, TeachOptions
 from zeroshot.rows import LabelledImage, labels_given
@@ -309,7 +309,7 @@ def teach(  # noqa: PLR0913 - the door for callers in Python
 
         encoder = DualEncoder.load(model_id, revision)
         done = teach_files(encoder, images, Path(out), options, overwrite=overwrite)
-    return replace(done, skipped=told_by_rows(done.skipped, files))
+    return replace(done, skipped=without_folder(done.skipped, files))
 
 
 def teach_files(

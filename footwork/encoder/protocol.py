@@ -46,7 +46,7 @@ class EncodedImage:
     """A file and its embedding, or why it has none."""
 
     path: Path
-    embedding: FloatArray | None  # (D,), of length 1
+    embedding: FloatArray | None  # (D,), of length 1; of a fine-tuned classifier its logits, (C,)
     fault: str | None
     """A clause such as "it is truncated"."""
     note: str | None = None

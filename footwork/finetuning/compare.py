@@ -59,7 +59,7 @@ from footwork.training.run import (
     begin_run,
     check_run,
     checkpoints,
-    held,
+    locked,
     resumable,
 )
 
@@ -227,7 +227,7 @@ def compare(
     shared = SharedRows(task_of, source, wanted, place.run, callbacks)
     _require_enough(shared.data)
     identity = {"kind": "comparison", "data": shared.data.sha256} | asdict(wanted.options)
-    with held(place.run), resumable(place.run, _kept):
+    with locked(place.run), resumable(place.run, _kept):
         begin_run(place, config.told() | identity, existing, tell)
         runs = dict(_runs(shared, wanted, place, tell))
         baselines = _baselines(shared, place.run / RUNS / f"{_BASELINES}.json", tell)

@@ -97,7 +97,7 @@ def held_out(
 def judge_as_is(
     data: LabelledData, targets: NDArray[Any], logits: NDArray[Any], noun: str = "rows"
 ) -> Evaluation:
-    """Judge logits of rows without more: what were fitted on the rows would flatter them."""
+    """Judge logits at temperature 1: one that is fitted on the same rows would flatter them."""
     return evaluate_logits(data.task, data.labels, targets, logits, GivenCalibration(), noun)
 
 

@@ -119,7 +119,7 @@ def _trained(
 
 
 def take_adapter(learner: Learner, model: Any, heads: Sequence[str]) -> None:
-    """Put the adapter that goes on into a model that has a new one; its head is there already.
+    """Copy the weights of the adapter that goes on into the new one of a model, the head apart.
 
     `heads` are names in the plain model.
     """
@@ -193,7 +193,7 @@ def evaluate(
     Temperature and thresholds are found on the validation rows, and judged on those of the test.
 
     Returns:
-        And what a head has learned since the validation rows judged it: `learn_held_out`.
+        Evaluations by split, and the sentences of `learn_held_out`.
     """
     data, noun = rows.data, learner.task.noun
     # Of few rows that are all right, any temperature would do, and the sharpest would win.

@@ -34,8 +34,8 @@ class Interface(Generic[Config]):
 
     Args:
         config: The class of the application's settings.
-        opened: Within its block it gives the task that reads for a configuration, with all that the
-            task needs meanwhile.
+        opened: A context manager that yields the function from a configuration to its task, and
+            holds what tasks need meanwhile.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Interface(Generic[Config]):
             callbacks: Classes or instances of transformers' `TrainerCallback`, called after ours.
             notify: Takes progress and warnings, one text each; if not given, a terminal or
                 notebook.
-            verbose: Whether that is done.
+            verbose: Whether progress is shown where `notify` is not given.
 
         Raises:
             TypeError: `data` is none of these.

@@ -1,8 +1,8 @@
 """A run, from labelled rows to a published, proven folder; read it from top to bottom.
 
-Plan → audit → checkpoints → train → evaluate, calibrate → weights (merged if asked), manifest,
-card, report → reload proof → publish → push. The folder that is named appears only when all of it
-has succeeded.
+Plan → audit → checkpoints → train → evaluate, calibrate → baselines, other domains → weights
+(merged if asked), manifest, card, report → reload proof → publish → push. The folder that is named
+appears only when all of it has succeeded.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from footwork.finetuning.upload import (
 from footwork.finetuning.validation import few_rows_note
 from footwork.models.checkpoints import save_model
 from footwork.tables.held import Rows, input_names
-from footwork.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
+from footwork.training.run import Existing, RunPlace, begin_run, check_run, locked, resumable
 
 PROOF_ROWS = 32  # a CPU that emulates bf16 takes five times as long for them
 
@@ -163,7 +163,7 @@ def train(
         "base_revision": learner.revision,
         "scale": learner.scale,  # checkpoints of older versions are in the user's unit
     }
-    with held(place.run), resumable(place.run):
+    with locked(place.run), resumable(place.run):
         resume = begin_run(place, learner.config.told() | identity, existing, notify)
         if repository:
             notify(f"to be uploaded when all is done: {create_repository(repository)}")

@@ -173,7 +173,7 @@ def begin_run(
 
 
 @contextmanager
-def held(run: Path) -> Iterator[None]:
+def locked(run: Path) -> Iterator[None]:
     """Within the block no other command trains into `run`, or a `ConfigError` says who does."""
     if not is_main_process():
         yield
@@ -197,7 +197,7 @@ def held(run: Path) -> Iterator[None]:
 
 
 def kept_of(run: Path) -> str | None:
-    """What is kept of a run that was ended, from "before" or "in" on; None if it is nothing."""
+    """How the sentence on a run that was ended goes on: what of it is kept; None if nothing is."""
     outcome, newest = finished_outcome(run), newest_checkpoint(run)
     if outcome is not None:
         return (
@@ -401,13 +401,16 @@ def trainable_weights(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def require_room(run: Path, model: nn.Module) -> None:
-    """Check that two checkpoints fit on the disk, before the first step and not after the night."""
+    """Check that all checkpoints fit on the disk, before the first step and not after the night.
+
+    At most four are there at once: the newest two, the best, and one that is being written.
+    """
     weights = sum(t.numel() * t.element_size() for t in trainable_weights(model).values())
-    needed = 2 * 3 * weights  # the weights and AdamW's two moments
+    needed = 4 * 3 * weights  # the weights and AdamW's two moments
     free = shutil.disk_usage(run).free
     if free < needed:
         raise TrainingError(
-            f"{run} has {free / 2**20:,.0f} MiB free; two checkpoints of this run take "
+            f"{run} has {free / 2**20:,.0f} MiB free; the four checkpoints of this run take "
             f"{needed / 2**20:,.0f} MiB. Make room, or write elsewhere."
         )
 

@@ -5,14 +5,25 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from footwork.errors import ConfigError, Interrupted
+from footwork.errors import ConfigError, Interrupted, TrainingError
 from footwork.files.folders import MANIFEST, write_json
-from footwork.training.run import SETTINGS, begin_run, check_run, held, newest_checkpoint, resumable
+from footwork.training.run import (
+    SETTINGS,
+    begin_run,
+    check_run,
+    locked,
+    newest_checkpoint,
+    require_room,
+    resumable,
+)
 from tests.models import build_base
 from tests.runs import quick_ending
 from tests.tables import sentiment_rows, sentiment_table
@@ -124,6 +135,19 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(ConfigError, match=r"file cannot be written to: .*Name another folder"),
-        held(tmp_path / "file" / "out.training"),
+        locked(tmp_path / "file" / "out.training"),
     ):
         pass
+
+
+def test_a_run_begins_only_where_four_checkpoints_have_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = torch.nn.Linear(1000, 1000, bias=False)
+    room = 4 * 3 * 4_000_000
+    for free in (room, room - 1):
+        usage = SimpleNamespace(free=free)
+        monkeypatch.setattr("footwork.training.run.shutil.disk_usage", lambda _, usage=usage: usage)
+        context = nullcontext() if free == room else pytest.raises(TrainingError, match="46 MiB")
+        with context:
+            require_room(tmp_path, weights)

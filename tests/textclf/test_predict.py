@@ -205,6 +205,11 @@ def test_rows_are_answered_once_and_never_silently_none(classifier: TextClassifi
         with pytest.raises(DataError, match=r"answers to list of rows were taken already.*a list"):
             again(answers)
     assert "all taken" in repr(answers)
+    one_by_one = predict_rows(classifier, [{"text": "a"}])
+    assert next(one_by_one)["id"] == "1"
+    assert next(one_by_one, None) is None
+    with pytest.raises(DataError, match="were taken already"):
+        list(one_by_one)
 
 
 def test_a_missing_text_stops_with_its_row(classifier: TextClassifier) -> None:

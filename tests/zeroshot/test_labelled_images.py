@@ -165,6 +165,14 @@ def test_what_holds_no_labelled_image_is_told_what_to_give(tmp_path: Path) -> No
         table(tmp_path, "path,label\na.jpg,\nb.jpg,\n")
 
 
+def test_files_of_kinds_that_are_not_read_are_counted_over_all_classes(tmp_path: Path) -> None:
+    folder = touch(
+        tmp_path / "all", "cat/1.jpg", "cat/2.cr2", "dog/1.jpg", "dog/3.cr2", "dog/v.mp4"
+    )
+    [note] = read_labelled_images(folder).notes
+    assert note == "3 files of kinds that are not read: 2 .cr2, 1 .mp4."
+
+
 def test_of_the_folder_above_the_splits_the_test_is_judged_and_the_train_taught(
     tmp_path: Path,
 ) -> None:
