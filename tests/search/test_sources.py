@@ -24,7 +24,7 @@ from search.place import IndexFolder
 from search.transfer.sources import NumpySource, ParquetSource
 from search.transfer.transfer import copy_index, find_source
 from tests.search.collections import again, save_pictures
-from tests.search.filled import model
+from tests.search.test_transfer import model
 
 ROW = [3.0, 4.0]
 FIRST = b'{"path": "/a"}\n'
