@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from footwork.files.faults import counted, shortened
@@ -45,10 +45,7 @@ class Status:
     embedder: Embedder
     folders: tuple[Folder, ...]
     counts: Counts
-    images: int
-    """That are there."""
-    absent: int
-    """Images that are not there, those of missing folders among them."""
+    """Images of missing folders are among those that are absent."""
     exclusions: Exclusions
 
     def to_text(self) -> str:
@@ -60,8 +57,8 @@ class Status:
             f"index        {path_line(self.place)}",
             *(f"folder       {folder.to_text()}" for folder in self.folders),
             f"model        {model.model_id}{revision}, {model.width} wide{exact}",
-            f"images       {self.images:,}",
-            f"not there    {self.absent:,}",
+            f"images       {counts.present:,}",
+            f"not there    {counts.absent:,}",
             f"unreadable   {counts.unreadable:,}",
         ]
         if left_out.patterns:
@@ -84,8 +81,8 @@ class Status:
             "revision": self.embedder.revision,
             "fingerprint": self.embedder.fingerprint,
             "width": self.embedder.width,
-            "images": self.images,
-            "absent": self.absent,
+            "images": self.counts.present,
+            "absent": self.counts.absent,
             "unreadable": self.counts.unreadable,
             "excluded": [path_text(pattern) for pattern in self.exclusions.patterns],
             "removed": [path_text(path) for path in self.exclusions.removed],
@@ -99,19 +96,10 @@ def read_status(place: Place) -> Status:
     with closing(place.open()) as store:
         roots = tuple(store.roots())
         missing = missing_files(roots, roots)
-        folders, away = [], 0
+        folders, counts = [], store.counts()
         for root in roots:
             below, reason = store.counts(root), missing.get(root)
             gone = below.present if reason else 0
-            away += gone
             folders.append(Folder(root, below.present - gone, below.absent + gone, reason))
-        counts = store.counts()
-        return Status(
-            place=str(place),
-            embedder=store.embedder,
-            folders=tuple(folders),
-            counts=counts,
-            images=counts.present - away,
-            absent=counts.absent + away,
-            exclusions=store.exclusions(),
-        )
+            counts = replace(counts, present=counts.present - gone, absent=counts.absent + gone)
+        return Status(str(place), store.embedder, tuple(folders), counts, store.exclusions())

@@ -1,7 +1,7 @@
 """Images that an index holds more than once: byte for byte, or as altered versions of one.
 
-Embeddings tell what may be alike (`pca_bound`), a glance at both images what is worth a closer look
-(`looks`), and that what was done to which (`alterations`); `keepers` goes through all images so.
+Embeddings tell what may be alike, a glance at both images what is worth a closer look (`looks`),
+and that what was done to which (`alterations`); `keepers` goes through all images so.
 Embeddings alone would not do: with `tiny`, 100 pairs of 250 different photos agree to a cosine of
 0.95 or more, and of those turned by 90° only a third agree so well with themselves. So images are
 opened from 0.9 on; what is turned, cropped or framed may still be missed, where the model minds.
@@ -26,8 +26,7 @@ from footwork.errors import ConfigError, ImageError
 from footwork.files.faults import why
 from footwork.files.plain_files import content_of
 from footwork.images.ahead import DISK_READERS, decoded_ahead
-from search.duplicates.keepers import Keepers, OnProgress
-from search.duplicates.pca_bound import PcaBound
+from search.duplicates.keepers import Keepers, OnProgress, principal_axes, projected
 from search.filters import EVERYTHING, Filter
 from search.paths import NO_ANSWER, is_at_or_below, missing_files
 from search.records import ImageRecord, age
@@ -161,16 +160,16 @@ class _Contents:
     copies: dict[str, list[ImageRecord]]
     """Images of the same content, the best first, by the path of the best."""
     projected: FloatArray
-    """Shape (N, W), of the contents."""
+    """Vectors of the contents, of `keepers.projected`."""
     images: int
     unasked: int
     """Images on drives that do not answer."""
 
 
 def _gather(store: Store, where: Filter) -> _Contents:
-    bound = PcaBound(store.sample(_SAMPLE))
-    every: list[ImageRecord] = []
-    parts = [np.zeros((0, bound.width), np.float32)]
+    sample = store.sample(_SAMPLE)
+    axes = principal_axes(sample)
+    every, parts = list[ImageRecord](), [projected(sample[:0], axes)]
     roots, unasked = store.roots(), 0
     # A question to a drive that does not answer may never come back.
     silent = [root for root, why in missing_files(roots, roots).items() if why == NO_ANSWER]
@@ -181,7 +180,7 @@ def _gather(store: Store, where: Filter) -> _Contents:
             if not any(is_at_or_below(record.path, root) for root in silent)
         ]
         every += [block.records[row] for row in rows]
-        parts.append(bound.project(block.vectors[rows]))
+        parts.append(projected(block.vectors[rows], axes))
         unasked += len(block.records) - len(rows)
     contents: dict[str, list[int]] = {}
     for row in sorted(range(len(every)), key=lambda row: _worth(every[row])):
@@ -192,8 +191,8 @@ def _gather(store: Store, where: Filter) -> _Contents:
             same.sort(key=lambda row: state_of(every[row]) != "as known")
             copies[every[same[0]].path] = [every[row] for row in same[1:]]
         firsts.append(same[0])
-    projected = np.concatenate(parts)[firsts]
-    return _Contents([every[row] for row in firsts], copies, projected, len(every), unasked)
+    vectors = np.concatenate(parts)[firsts]
+    return _Contents([every[row] for row in firsts], copies, vectors, len(every), unasked)
 
 
 def _drafts(contents: _Contents, keepers: Keepers) -> Iterator[tuple[ImageRecord, list[Duplicate]]]:

@@ -61,7 +61,9 @@ class Asker:
             ModelError: The model cannot be loaded.
             StoreError: The index cannot be read.
         """
-        vectors, faults = self._vectors(queries)
+        known = self._vectors(queries)
+        faults = {term: one for term, one in known.items() if isinstance(one, ImageError)}
+        vectors = {term: one for term, one in known.items() if not isinstance(one, ImageError)}
         wrong = [next((faults[t] for t in query.terms if t in faults), None) for query in queries]
         if len(queries) == 1 and wrong[0] is not None:
             raise wrong[0]
@@ -83,26 +85,16 @@ class Asker:
         by_image, by_text = (rows @ vector for rows in (self._sample, self.texts.references))
         return bool(by_image.max(initial=-1.0) > by_text.max())
 
-    def _vectors(
-        self, queries: Iterable[Query]
-    ) -> tuple[dict[Term, FloatArray], dict[Term, ImageError]]:
+    def _vectors(self, queries: Iterable[Query]) -> dict[Term, FloatArray | ImageError]:
         """A unit vector for each term of all queries, or why an image has none."""
         terms = list(dict.fromkeys(term for query in queries for term in query.terms))
         words = [term for term in terms if term.is_words]
         images = [term for term in terms if term.is_image and not term.vector]
-        vectors = {term: np.array(term.vector, np.float32) for term in terms if term.vector}
-        faults: dict[Term, ImageError] = {}
-        if words:
-            rows = self.texts.encoder.encode_texts([term.text for term in words])
-            vectors.update(zip(words, rows, strict=True))
+        given = {term: np.array(term.vector, np.float32) for term in terms if term.vector}
+        rows = self.texts.encoder.encode_texts([term.text for term in words]) if words else ()
         by_path = self._image_vectors([term.text for term in images]) if images else {}
-        for term in images:
-            vector = by_path[term.text]
-            if isinstance(vector, ImageError):
-                faults[term] = vector
-            else:
-                vectors[term] = vector
-        return vectors, faults
+        by_image = {term: by_path[term.text] for term in images}
+        return given | dict(zip(words, rows, strict=True)) | by_image
 
     def _image_vectors(self, paths: Sequence[str]) -> dict[str, FloatArray | ImageError]:
         """From the store where the file is as it was indexed, else from the model."""

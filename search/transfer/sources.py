@@ -25,6 +25,7 @@ from search.place import Place
 from search.records import DATE_SOURCES, ImageRecord
 from search.store.protocol import (
     WIDEST,
+    Changes,
     Embedded,
     Embedder,
     batched,
@@ -36,9 +37,6 @@ from search.update.reading import looked_at
 
 BATCH = 4096
 """Images at once."""
-
-Batch = tuple[list[Embedded], list[ImageRecord]]
-"""Images with their embeddings, and files that are none; with their labels."""
 
 _PART = re.compile(r"img_emb_(\d+)\.npy")
 _UNIT = 1e-3  # how far from 1 the length of an exported vector may be
@@ -65,7 +63,8 @@ class IndexSource:
     """An index, of either engine; it may be searched meanwhile.
 
     As of every source, `embedder` is the model that made the embeddings, None where that is not
-    told; `roots` are absolute folders that they come from.
+    told; `roots` are absolute folders that they come from. `batches` are of images with their
+    embeddings, and of files that are none; with their labels.
     """
 
     def __init__(self, place: Place) -> None:
@@ -75,17 +74,16 @@ class IndexSource:
             self.roots: Sequence[str] = tuple(store.roots())
             self.exclusions = store.exclusions()
 
-    def batches(self) -> Generator[Batch, None, None]:
+    def batches(self) -> Generator[Changes, None, None]:
         """Images, present or not, and unreadable files, in any order."""
         with closing(self.place.open()) as store:
             for part in batched(store.files(), BATCH):
                 paths = [record.path for record in part]
                 vectors, records = store.vectors(paths), store.records(paths)
                 known = [records[path] for path in paths if path in records]
-                yield (
-                    [Embedded(one, vectors[one.path]) for one in known if one.path in vectors],
-                    [one for one in known if one.fault is not None],
-                )
+                images = [Embedded(one, vectors[one.path]) for one in known if one.path in vectors]
+                faults = [one for one in known if one.fault is not None]
+                yield Changes(embedded=images, unreadable=faults)
 
 
 class FileSource:
@@ -97,16 +95,12 @@ class FileSource:
         self.roots: Sequence[str] = ()
         if path.exists() and not path.is_file():
             raise _unreadable(path, OSError("it is no regular file"))
-        self._begin()
-
-    def _begin(self) -> None:
-        raise NotImplementedError
 
     def _parts(self) -> Iterator[tuple[list[Mapping[str, Any]], RealArray, int]]:
         """Rows without embeddings, at least one, these, and the number of the first."""
         raise NotImplementedError
 
-    def batches(self) -> Generator[Batch, None, None]:
+    def batches(self) -> Generator[Changes, None, None]:
         """Rows as they come; the `DataError` of a wrong row says which."""
         for rows, vectors, first in self._parts():
             yield self._batch(rows, vectors, first)
@@ -125,7 +119,7 @@ class FileSource:
             "Without it, the model is named with --model."
         )
 
-    def _batch(self, rows: Sequence[Mapping[str, Any]], vectors: RealArray, first: int) -> Batch:
+    def _batch(self, rows: Sequence[Mapping[str, Any]], vectors: RealArray, first: int) -> Changes:
         units = self._unit_rows(vectors, first)
         nameless = np.flatnonzero([not _has_path(row) for row in rows])
         if len(nameless):
@@ -149,10 +143,9 @@ class FileSource:
             for row, record in zip(part, found, strict=True):
                 records[row] = record
         last = {one.path: (one, units[row]) for row, one in enumerate(records)}  # of a path's rows
-        return (
-            [Embedded(one, unit) for one, unit in last.values() if one.fault is None],
-            [one for one, _ in last.values() if one.fault is not None],
-        )
+        images = [Embedded(one, unit) for one, unit in last.values() if one.fault is None]
+        faults = [one for one, _ in last.values() if one.fault is not None]
+        return Changes(embedded=images, unreadable=faults)
 
     def _unit_rows(self, vectors: RealArray, first: int) -> FloatArray:
         units, bad, lengths = unit_vectors(vectors)
@@ -169,10 +162,11 @@ class FileSource:
 class ParquetSource(FileSource):
     """A Parquet file with a column of paths and one of embeddings."""
 
-    def _begin(self) -> None:
+    def __init__(self, path: Path) -> None:
         import pyarrow as pa
         import pyarrow.parquet
 
+        super().__init__(path)
         try:
             schema = pa.parquet.read_schema(self.path)
         except (OSError, ValueError, pa.ArrowException) as error:
@@ -233,8 +227,9 @@ class NumpySource(FileSource):
     Of a part that clip-retrieval wrote, `img_emb_0.npy`, its `metadata_0.parquet` has the images.
     """
 
-    def _begin(self) -> None:
-        self._beside, told = self.path.with_suffix(".jsonl"), self.path.with_suffix(".json")
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._beside, told = path.with_suffix(".jsonl"), path.with_suffix(".json")
         advice = "."
         if part := _PART.fullmatch(self.path.name):
             name = f"metadata_{part[1]}.parquet"
@@ -308,7 +303,7 @@ class PartsSource:
     def __init__(self, parts: Sequence[Path]) -> None:
         self._parts = [NumpySource(part) for part in parts]
 
-    def batches(self) -> Generator[Batch, None, None]:
+    def batches(self) -> Generator[Changes, None, None]:
         """The rows of all parts."""
         for part in self._parts:
             yield from part.batches()

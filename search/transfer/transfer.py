@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,7 +24,6 @@ from search.query.texts import Texts, embedder_of, is_prepared, load_model, prep
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, Embedder, Store
 from search.transfer.sources import (
-    Batch,
     IndexSource,
     NumpySource,
     ParquetSource,
@@ -129,15 +128,17 @@ def copy_index(
     if isinstance(source, IndexSource) and _is_same(source.place, place):
         raise ConfigError(f"{place} cannot be copied from itself. Name another with --index.")
     embedder, transfer = source.embedder or _stated_embedder(model), Transfer()
-    with (
-        _begun(source, embedder) as batches,
-        place.writing(),
-        closing(_opened(place, embedder)) as store,
-    ):
-        for batch in batches:
+    with ExitStack() as held:
+        batches = held.enter_context(closing(source.batches()))
+        first = next(batches, Changes())
+        _require_width(embedder, first.embedded)  # else an index would be begun in vain
+        held.enter_context(place.writing())
+        store = held.enter_context(closing(_opened(place, embedder)))
+        for batch in chain([first], batches):
             _write(store, batch, transfer)
             if not isinstance(source, IndexSource):
-                transfer.skipped += [Fault(Path(one.path), one.fault or "") for one in batch[1]]
+                faults = batch.unreadable
+                transfer.skipped += [Fault(Path(one.path), one.fault or "") for one in faults]
             on_progress(transfer.copied + transfer.unchanged + transfer.unreadable)
         store.set_roots(absolute_roots([*store.roots(), *source.roots]))
         if isinstance(source, IndexSource):
@@ -173,16 +174,6 @@ def _stated_embedder(model: ModelOptions | Embedder) -> Embedder:
     return embedder_of(DualEncoder.load(model.model_id, model.revision, model))
 
 
-@contextmanager
-def _begun(source: Source, embedder: Embedder) -> Iterator[Iterator[Batch]]:
-    """All batches, the first of them read: of a file that is broken no index is begun."""
-    with closing(source.batches()) as batches:
-        first = list(islice(batches, 1))
-        for images, _ in first:
-            _require_width(embedder, images)
-        yield chain(first, batches)
-
-
 def _opened(place: Place, embedder: Embedder) -> Store:
     if not place.exists:
         return place.begin(embedder)
@@ -197,8 +188,8 @@ def _opened(place: Place, embedder: Embedder) -> Store:
     return store
 
 
-def _write(store: Store, batch: Batch, transfer: Transfer) -> None:
-    images, unreadable = batch
+def _write(store: Store, batch: Changes, transfer: Transfer) -> None:
+    images, unreadable = batch.embedded, batch.unreadable
     paths = [one.record.path for one in images] + [one.path for one in unreadable]
     known = store.records(paths)
     there = store.vectors([one.record.path for one in images if _is_known(one.record, known)])

@@ -13,8 +13,8 @@ from PIL import Image
 from footwork.errors import ImageError
 from search.store.embedded.store import EmbeddedStore
 from search.store.protocol import Embedder, Store
+from search.update.indexing import update
 from search.update.summary import Summary
-from search.update.update import update
 
 WIDTH = 16
 EMBEDDER = Embedder(model_id="thumb", revision=None, fingerprint="thumb-1", width=WIDTH)

@@ -35,6 +35,14 @@ class Command:
         return dict(json.loads(self(name, "--json", *words, code=code)))
 
 
+WRITER = (
+    "import sys, pathlib; from search.place import IndexFolder\n"
+    "with IndexFolder(pathlib.Path(sys.argv[1])).writing():\n"
+    "    print('ready', flush=True); sys.stdin.read()"
+)
+"""Has an index to itself for as long as it runs."""
+
+
 @contextmanager
 def process(script: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
     """Another process, which has printed `ready`; it goes on until its input or the block ends."""

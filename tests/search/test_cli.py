@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -192,22 +191,6 @@ def test_paths_come_out_as_they_are(photos: Path, index: Path, capfdbinary: Any)
         assert capfdbinary.readouterr().out == os.fsencode(photos / "red" / "star.png") + end
 
 
-def test_csv_files_pages_and_copies(index: Path, command: Command, tmp_path: Path) -> None:
-    files = ["-o", tmp_path / "hits.parquet", "--html", tmp_path / "hits.html"]
-    files += ["--copy-to", tmp_path / "found"]
-    told = command("query", "a circle", "--index", index, "--csv", *files)
-    rows = list(csv.DictReader(io.StringIO(told)))
-    assert len(list((tmp_path / "found").iterdir())) == len(rows) >= 3
-    assert (tmp_path / "hits.html").read_text("utf-8").count("<img") == len(rows)
-    assert (tmp_path / "hits.parquet").stat().st_size
-
-
-def test_status_tells_what_the_index_holds(photos: Path, index: Path, command: Command) -> None:
-    status = command.document("status", "--index", index)
-    assert (status["images"], status["unreadable"], status["model"]) == (12, 1, "tiny")
-    assert f"folder       {photos}" in command("status", "--index", index)
-
-
 @pytest.mark.parametrize(("words", "told"), [("index", "3 {'PIL'}"), ("query a-star", "0 set()")])
 def test_a_second_run_needs_no_model_and_a_query_in_words_neither(
     index: Path, words: str, told: str
@@ -220,17 +203,6 @@ def test_a_second_run_needs_no_model_and_a_query_in_words_neither(
     command = [sys.executable, "-c", check, "search", *words.split(), "--index", str(index)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1] == told
-
-
-def test_removed_images_are_forgotten(
-    tmp_path: Path, photos: Path, index: Path, command: Command
-) -> None:
-    copy = shutil.copytree(index, tmp_path / "index")
-    command("remove", photos / "red", "--index", copy)
-    with ImageIndex.open(copy) as opened:
-        assert opened.counts().present == 8
-    command("remove", "/nowhere", "--index", copy, code=1)
-    assert "knows nothing of /nowhere" in command.err
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from tests.search.collections import (
     save_picture,
     save_pictures,
 )
-from tests.search.commands import Command, process
+from tests.search.commands import WRITER, Command, process
 from tests.search.places import (
     PHOTOS,
     age,
@@ -244,13 +244,8 @@ def test_what_a_living_process_writes_is_not_left_over(place: IndexFolder) -> No
     (generation / ".texts.footwork-abc").mkdir()
     (generation / "vectors-2.f32").write_bytes(b"half")
     assert faults(examined(place)) == {"temporary": 1, "left over": 1}
-    script = (
-        "import sys, pathlib; from search.place import IndexFolder\n"
-        "with IndexFolder(pathlib.Path(sys.argv[1])).writing():\n"
-        "    (pathlib.Path(sys.argv[1]) / 'generation-1' / '.texts.footwork-abc').mkdir()\n"
-        "    print('ready', flush=True); sys.stdin.read()"
-    )
-    with process(script, place) as writer:
+    with process(WRITER, place) as writer:
+        (generation / ".texts.footwork-abc").mkdir()
         report = examined(place)
         assert report.is_well
         assert f"unfinished files: 1, being written by process {writer.pid} on" in report.to_text()

@@ -18,7 +18,7 @@ from PIL import Image, ImageFilter
 from footwork.cli import main
 from footwork.errors import ConfigError
 from search.duplicates.duplicates import Duplicates, find_duplicates
-from search.duplicates.pca_bound import PcaBound, near_rows
+from search.duplicates.keepers import near_rows, principal_axes, projected
 from search.duplicates.rows import duplicates_lines, write_duplicates_page
 from search.filters import Filter
 from search.store.protocol import Changes, Embedded, Store
@@ -207,9 +207,9 @@ def test_names_of_one_file_are_no_copies_of_it(tmp_path: Path, photos: Path) -> 
 def test_projected_never_hide_a_pair(width: int) -> None:
     vectors = clustered(600, width)
     vectors[300:] = unit(vectors[:300] + 0.02 * vectors[::-1][:300])
-    projected = PcaBound(vectors[:100]).project(vectors)
+    rows = projected(vectors, principal_axes(vectors[:100]))
     cosines, pairs = vectors @ vectors.T, set()
-    for row, others, most in near_rows(projected, projected, 0.95, len(vectors)):
+    for row, others, most in near_rows(rows, rows, 0.95, len(vectors)):
         assert (cosines[row, others] <= most + 1e-4).all()
         pairs |= {(row, other) for other in others.tolist()}
     assert set(zip(*map(np.ndarray.tolist, np.nonzero(cosines >= 0.95)), strict=True)) <= pairs

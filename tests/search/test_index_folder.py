@@ -25,7 +25,7 @@ from search.query.texts import open_texts
 from search.store.embedded.store import EmbeddedStore
 from search.update.indexing import Indexer
 from tests.search.collections import EMBEDDER, finds_itself, held, indexed, save_pictures
-from tests.search.commands import process
+from tests.search.commands import WRITER, process
 from tests.search.places import catalog, execute, executing, holdings, index_of, vectors
 
 
@@ -146,13 +146,8 @@ def test_an_index_that_cannot_be_read_says_why_and_is_let_go_of(
 
 
 def test_only_one_writes_others_are_told_who_and_its_lock_ends_with_it(index: Path) -> None:
-    script = (
-        "import sys, pathlib; from search.place import IndexFolder\n"
-        "with IndexFolder(pathlib.Path(sys.argv[1])).writing():\n"
-        "    print('ready', flush=True); sys.stdin.read()"
-    )
     place = IndexFolder(index)
-    with process(script, index) as writer:
+    with process(WRITER, index) as writer:
         told = f"is being written by process {writer.pid} on "
         with pytest.raises(StoreError, match=told), place.writing():
             pass

@@ -65,7 +65,7 @@ def test_another_model_takes_over_only_when_it_is_complete(
     switching = indexer(index, models[1])
     switching.on_progress = interrupt
     with monkeypatch.context() as patched:
-        patched.setattr("search.update.update.BATCH", 2)
+        patched.setattr("search.update.indexing.BATCH", 2)
         with pytest.raises(KeyboardInterrupt):
             switching.index()
     with ImageIndex.open(index) as between:

@@ -24,7 +24,7 @@ from search.place import IndexFolder
 from search.transfer.sources import NumpySource, ParquetSource
 from search.transfer.transfer import copy_index, find_source
 from tests.search.collections import again, save_pictures
-from tests.search.filled import model
+from tests.search.test_transfer import model
 
 ROW = [3.0, 4.0]
 FIRST = b'{"path": "/a"}\n'
@@ -179,8 +179,8 @@ def test_no_index_is_begun_for_a_file_whose_first_rows_are_wrong(
 
 def test_large_numbers_are_vectors_all_the_same(tmp_path: Path) -> None:
     rows = np.array([[3e300, 4e300], [3e-300, 4e-300]])
-    ((images, _),) = NumpySource(array(tmp_path, PATHS, rows)).batches()
-    assert np.allclose([one.vector for one in images], [[0.6, 0.8]] * 2)
+    (batch,) = NumpySource(array(tmp_path, PATHS, rows)).batches()
+    assert np.allclose([one.vector for one in batch.embedded], [[0.6, 0.8]] * 2)
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.parquet"])
@@ -214,8 +214,8 @@ def test_a_table_of_others_needs_paths_and_embeddings(tmp_path: Path) -> None:
     path = tmp_path / "foreign.parquet"
     rows = pyarrow.table({"path": ["/a"], "embedding": [[3.0, 4.0]]})
     pyarrow.parquet.write_table(rows, path)
-    ((images, _),) = ParquetSource(path).batches()
-    assert np.allclose(images[0].vector, [0.6, 0.8])
+    (batch,) = ParquetSource(path).batches()
+    assert np.allclose(batch.embedded[0].vector, [0.6, 0.8])
     twice = pyarrow.table([["/a"], ["/a"], [ROW]], names=["path", "path", "embedding"])
     for others in (rows.drop_columns(["path"]), twice):
         pyarrow.parquet.write_table(others, path)
@@ -244,8 +244,8 @@ def test_a_list_of_paths_that_is_no_jsonl_is_refused_with_what_converts_it(
     with pytest.raises(DataError, match=rf"for each row, not in it's\{ending}\. Make it:") as told:
         find_source(str(path), StoreOptions())
     subprocess.run(str(told.value).partition("Make it:\n")[2], shell=True, check=True)
-    ((images, _),) = find_source(str(path), StoreOptions()).batches()
-    assert [one.record.path for one in images] == ["/p/a, b.jpg", "/p/é.jpg"]
+    (batch,) = find_source(str(path), StoreOptions()).batches()
+    assert [one.record.path for one in batch.embedded] == ["/p/a, b.jpg", "/p/é.jpg"]
 
 
 @pytest.mark.parametrize("name", ["vectors.csv", "vectors.TSV", "vectors.txt"])
@@ -348,17 +348,17 @@ def test_rows_that_lead_to_no_image_are_skipped_and_told(tmp_path: Path) -> None
     np.save(tmp_path / "x.npy", np.ones((len(paths), 2), np.float32))
     lines = (json.dumps({"path": str(path)}) + "\n" for path in paths)
     (tmp_path / "x.jsonl").write_text("".join(lines))
-    ((images, faults),) = NumpySource(tmp_path / "x.npy").batches()
-    found = [(one.record.path, one.record.present) for one in images]
+    (batch,) = NumpySource(tmp_path / "x.npy").batches()
+    found = [(one.record.path, one.record.present) for one in batch.embedded]
     assert found == [(str(picture), True), ("/gone.jpg", False)]  # a path once, by its last row
-    assert {one.path: one.fault for one in faults} == {
+    assert {one.path: one.fault for one in batch.unreadable} == {
         str(text): "it is no picture of a known kind",
         str(pipe): "it is no regular file",
         "/dev/zero": "it is no regular file",
         str(tmp_path): "it is a folder",
     }
-    ((images, faults),) = NumpySource(export(tmp_path, GOOD | {"path": str(text)})).batches()
-    assert (images, len(faults)) == ([], 1)
+    (batch,) = NumpySource(export(tmp_path, GOOD | {"path": str(text)})).batches()
+    assert (batch.embedded, len(batch.unreadable)) == ([], 1)
 
 
 def clip_retrieval(
@@ -403,8 +403,8 @@ def test_what_clip_retrieval_wrote_is_copied_as_it_is(
 def test_a_part_of_clip_retrieval_is_named_by_itself_or_told_what_it_lacks(tmp_path: Path) -> None:
     clip_retrieval(tmp_path, ["/a.jpg", "/b.jpg"], ["/c.jpg"])
     part = tmp_path / "img_emb" / "img_emb_1.npy"
-    ((images, _),) = find_source(str(part), StoreOptions()).batches()
-    assert [one.record.path for one in images] == ["/c.jpg"]
+    (batch,) = find_source(str(part), StoreOptions()).batches()
+    assert [one.record.path for one in batch.embedded] == ["/c.jpg"]
     (tmp_path / "metadata" / "metadata_1.parquet").unlink()
     with pytest.raises(DataError, match=r"or, as clip-retrieval writes them, in metadata_1\.parq"):
         find_source(str(tmp_path), StoreOptions())

@@ -20,21 +20,39 @@ from search.filters import Filter
 from search.options import ModelOptions, StoreOptions
 from search.place import IndexFolder
 from search.records import ImageRecord
-from search.store.protocol import Store
+from search.store.protocol import Changes, Embedder, Store
 from search.transfer.export import NUMPY_ENDINGS, export_images
 from search.transfer.sources import IndexSource, NumpySource
 from search.transfer.transfer import copy_index, find_source
 from tests.search.collections import EMBEDDER, again, indexed, save_pictures
 from tests.search.commands import Command
-from tests.search.filled import ODD, filled, model
 from tests.search.places import index_of
-from tests.search.store_contract import Engine, known
+from tests.search.store_contract import Engine, embedded, fault, known, record, write_images
+
+ODD = os.fsdecode(b"/p/caf\xe9 \xf0\x9f\x90\xb1\n.jpg")
+
+
+def model(width: int) -> Embedder:
+    return Embedder(model_id="/no/model", revision=None, fingerprint="f-1", width=width)
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> IndexFolder:
     """An index with every kind of file."""
-    return filled(tmp_path / "source", model(8))
+    made = IndexFolder(tmp_path / "source")
+    with closing(made.begin(model(8))) as store:
+        write_images(store, "/p/a.jpg", "/p/deep/b.jpg", "/q/c.jpg", ODD)
+        plain = record("/p/bare.jpg", format=None, width=None, height=None, date=None, camera=None)
+        old = record("/p/old.jpg", date=-(10**10), camera=os.fsdecode(b"caf\xe9"))
+        store.write(Changes(embedded=embedded(plain, old)))
+        store.write(Changes(absent=["/q/c.jpg"], unreadable=[fault("/p/broken.jpg")]))
+        store.write_labels([("/p/a.jpg", {"cat": 0.75, "dög": 0.25}), ("/q/c.jpg", {"dog": 0.5})])
+        store.set_roots(["/p", "/q"])
+        texts = made.texts_folder(store.embedder)
+        (texts / "tower").mkdir(parents=True)
+        (texts / "tower" / "model.onnx").write_bytes(b"tower")
+        np.save(texts / "references.npy", np.eye(8, dtype=np.float32))
+    return made
 
 
 def everything(store: Store) -> dict[str, tuple[ImageRecord, tuple[float, ...]]]:

@@ -310,7 +310,7 @@ def test_an_unmounted_drive_is_found_again(
 def test_files_that_change_names_in_a_ring_keep_the_right_vectors(
     store: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.update.update._MOVED_AT_ONCE", 1)
+    monkeypatch.setattr("search.update.indexing._MOVED_AT_ONCE", 1)
     photos = tmp_path / "photos"
     paths = [save_picture(photos / f"{n}.bmp", n) for n in range(5)]  # all of one size
     indexed(store, photos)
@@ -344,13 +344,13 @@ MOMENTS = int(os.environ.get("FOOTWORK_TEST_KILLS", "5"))
 CHILD = """
 import sys
 from pathlib import Path
-import search.update.update
+from search.update import indexing
 from search.store.embedded.store import EmbeddedStore
 from tests.search.collections import ThumbEncoder
-search.update.update.BATCH = 4
+indexing.BATCH = 4
 print("ready", flush=True)
 store = EmbeddedStore(Path(sys.argv[1]))
-search.update.update.update(store, [sys.argv[2]], lambda: ThumbEncoder(0.004))
+indexing.update(store, [sys.argv[2]], lambda: ThumbEncoder(0.004))
 print("done", flush=True)
 """
 
