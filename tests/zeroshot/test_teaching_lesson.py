@@ -82,7 +82,7 @@ def test_the_forecast_finds_nothing_where_there_is_nothing_to_learn(method: str)
     assert np.mean(forecasts) < 1 / 3 + 0.04
 
 
-@pytest.mark.parametrize("per_class", [2, 4, 12])
+@pytest.mark.parametrize("per_class", [2, 8])
 def test_the_forecast_comes_true_and_its_interval_holds(per_class: int) -> None:
     gaps, held = [], []
     for seed in range(40):
@@ -97,8 +97,10 @@ def test_the_forecast_comes_true_and_its_interval_holds(per_class: int) -> None:
     assert np.mean(held) >= 0.9  # 0.95, and what 40 draws may miss it by
 
 
-@pytest.mark.parametrize("per_class", [1, 4, 16])
-@pytest.mark.parametrize(("width", "apart"), [(12, 0.6), (48, 0.4), (200, 0.3)])
+# The fewest examples in the widest space, the most in the narrowest, and between them.
+@pytest.mark.parametrize(
+    ("per_class", "width", "apart"), [(1, 200, 0.3), (4, 48, 0.4), (16, 12, 0.6)]
+)
 def test_it_does_not_lose_to_logistic_regression(per_class: int, width: int, apart: float) -> None:
     gains = []
     new = round_clouds((100,) * 4, 1, apart, width)
@@ -122,10 +124,10 @@ def test_axes_of_very_different_spread_are_seen_where_examples_tell_them() -> No
 
 
 def test_words_that_say_nothing_are_not_heard() -> None:
-    words, lucky = words_for(clouds((50,) * 6, seed=7)), 0
+    words, lucky = words_for(clouds((50,) * 3, seed=7)), 0
     for seed in range(20):
         for per_class in (1, 4, 16):
-            nothing = clouds((per_class,) * 6, seed=seed, apart=0.0)  # whose classes are all one
+            nothing = clouds((per_class,) * 3, seed=seed, apart=0.0)  # whose classes are all one
             lucky += learn(nothing, words, DEFAULTS).knowledge.blend.share > 0.0
     assert lucky <= 6  # of 60, where one in twenty may seem to say something
 
