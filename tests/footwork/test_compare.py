@@ -84,13 +84,14 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     write_table(folder / "data" / "test.csv", rows, ("text", "label"))
     config = TrainConfig(
         model_id=str(build_base(folder / "base", "bert")),
-        num_epochs=6,
+        num_epochs=2,
         learning_rate=3e-3,
         batch_size=16,
         max_length=48,
     )
     options = CompareOptions(methods=("linear", "full", "lora", "scratch"), seeds=(0, 1))
-    done = compare_texts(folder / "data", folder / "out", config, options, notify=said.append)
+    with quick_ending():
+        done = compare_texts(folder / "data", folder / "out", config, options, notify=said.append)
     records = {path.stem: json.loads(path.read_text()) for path in (folder / "out/runs").iterdir()}
     return {"done": done, "folder": folder, "config": config, "said": said, "records": records}
 

@@ -48,12 +48,6 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(build_tower(tmp_path_factory.mktemp("vit"), "vit"))
 
 
-@pytest.fixture
-def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing waits until it is on the disk: no test cuts the power."""
-    monkeypatch.setattr("os.fsync", lambda _: None)
-
-
 @pytest.fixture(scope="session")
 def drawn_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.zeroshot.test_cli import draw_folder

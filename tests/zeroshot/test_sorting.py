@@ -17,8 +17,6 @@ from tests.zeroshot.trees import labelled, planned, planted, sort, tree
 from zeroshot.sorting.plan import apply_plan, folder_name, label_folders, plan_sorting
 from zeroshot.sorting.record import opened_record
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 FILES = {"a/1.jpg": "one", "a/2.jpg": "two", "b/1.jpg": "other", "b/3.jpg": "three"}
 LABELS = {"a/1.jpg": "cat", "a/2.jpg": "dog", "b/1.jpg": "cat", "b/3.jpg": None}
 SORTED = {

@@ -17,8 +17,6 @@ from zeroshot.sorting.plan import apply_plan, plan_sorting
 from zeroshot.sorting.record import UndoRecord
 from zeroshot.sorting.undo import undo_sorting
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 
 def disks(number: int) -> AbstractContextManager[None]:
     return trees.two_disks("sorted") if number == 2 else nullcontext()
