@@ -7,13 +7,10 @@ tokens of its own. Nothing is downloaded.
 from __future__ import annotations
 
 import json
-import shutil
 import string
 import warnings
 from collections.abc import Sequence
-from functools import wraps
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 FAMILIES = ("bert", "roberta", "deberta-v2")
@@ -106,20 +103,6 @@ def build_config(family: str, tokenizer: Any, labels: Sequence[str] = (), task: 
     )
 
 
-def built_once(build: Any) -> Any:
-    """What a function builds in a folder is built once a process, and copied from then on."""
-    home, kept = TemporaryDirectory(prefix="footwork-tests-"), dict[str, Path]()
-
-    @wraps(build)
-    def copied(folder: Path, *given: Any, **named: Any) -> Path:
-        if (key := repr((given, named))) not in kept:
-            kept[key] = build(Path(home.name) / str(len(kept)), *given, **named)
-        return Path(shutil.copytree(kept[key], folder, dirs_exist_ok=True))
-
-    return copied
-
-
-@built_once
 def build_base(folder: Path, family: str, seed: int = 0) -> Path:
     """Save an encoder with its tokenizer and no head, as the Hub ships them.
 

@@ -33,7 +33,7 @@ from footwork.models.image_classifiers import load_image_classifier, load_image_
 from footwork.models.parts import head_names
 from footwork.models.pooling import let_head_read
 from footwork.training.memory import frozen_weights_in
-from tests.models import FAMILIES, WIDTHS, build_base, built_once
+from tests.models import FAMILIES, WIDTHS, build_base
 from tests.runs import finetune_here, train_here
 from tests.tables import sentiment_rows, sentiment_table
 from tests.zeroshot.image_towers import QUICK, build_tower, draw_classes
@@ -63,7 +63,6 @@ cases = pytest.mark.parametrize("method", WAYS)
 architectures = pytest.mark.parametrize("family", ARCHITECTURES)
 
 
-@built_once
 def build(folder: Path, family: str) -> Path:
     """A pretrained encoder."""
     if family in (*TOWERS, "resnet"):

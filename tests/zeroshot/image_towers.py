@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tests.dual_encoders import SIDE, build_dual_encoder
-from tests.models import built_once
 
 CLASSES = {"amber": (230, 160, 20), "navy": (20, 30, 120), "olive": (90, 110, 20)}
 LABELS = sorted(CLASSES)
@@ -21,7 +20,6 @@ QUICK: dict[str, Any] = {
 """Of a training on `draw_classes`, enough to learn them."""
 
 
-@built_once
 def build_tower(folder: Path, family: str) -> Path:
     """Save a pretrained model of a family, as the Hub ships them.
 
@@ -70,7 +68,6 @@ def _config(family: str) -> Any:
     )
 
 
-@built_once
 def draw_classes(folder: Path, each: int = 10) -> Path:
     """Save noisy pictures, not square, of one colour a class, each class in a sub-folder.
 
