@@ -208,12 +208,9 @@ def test_a_shell_completes_commands_and_options() -> None:
     assert answer.split() == [b"--lora-rank", b"search"]
 
 
-@pytest.mark.parametrize(("shell", "said"), [("zsh", "compdef"), ("fish", "complete -c footwork")])
-def test_other_shells_have_a_script_of_theirs(
-    shell: str, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(["completion", shell]) == 0
-    assert said in capsys.readouterr().out
+def test_other_shells_have_a_script_of_theirs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["completion", "zsh"]) == 0
+    assert "compdef" in capsys.readouterr().out
     assert cli.main(["completion", "cmd"]) == 2
     assert "must be one of bash, zsh, fish, powershell" in capsys.readouterr().err
 

@@ -27,7 +27,7 @@ from footwork.finetuning.config import FinetuningConfig
 from tests.models import build_base
 from tests.runs import quick_ending
 from tests.tables import sentiment_rows, sentiment_table, write_table
-from tests.toy_task import NUMBERS, WIDTH, NumbersClassifier, NumbersConfig, NumberTask
+from tests.toy_task import NUMBERS, NumberTask, draw_numbers
 from tests.zeroshot.image_towers import build_tower, draw_classes
 from textclf import TrainConfig, train
 from textclf import compare as compare_texts
@@ -36,14 +36,7 @@ from zeroshot import FinetuneConfig
 
 @pytest.fixture(scope="module")
 def numbers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A table that `NumberTask` reads, and its base."""
-    folder = tmp_path_factory.mktemp("numbers")
-    values = np.random.default_rng(0).normal(0, 10, (240, WIDTH)).round(3)
-    rows = [(*map(str, row), "up" if sum(row) > 0 else "down") for row in values.tolist()]
-    table = write_table(folder / "rows.csv", rows, ("a", "b", "c", "d", "label"))
-    torch.manual_seed(0)
-    NumbersClassifier(NumbersConfig()).save_pretrained(folder / "base")
-    return table, str(folder / "base")
+    return draw_numbers(tmp_path_factory.mktemp("numbers"), 240)
 
 
 _OPTIONS = ("existing", "notify", "callbacks")

@@ -150,9 +150,10 @@ def test_amounts_are_learned_and_given_in_their_unit(
 ) -> None:
     from transformers import pipeline
 
-    config = TrainConfig(model_id=base, task="regression", **settings, **LEARNS)
-    done = train_here(amounts_table(tmp_path / "a.csv"), tmp_path / "out", config)
     learned = settings == {"method": "full"}
+    given = LEARNS if learned else LEARNS | {"num_epochs": 2}
+    config = TrainConfig(model_id=base, task="regression", **settings, **given)
+    done = train_here(amounts_table(tmp_path / "a.csv"), tmp_path / "out", config)
     assert done.evaluation.metrics["mae"].value < (5 if learned else 11)
     figures = json.loads((tmp_path / "out" / "report" / "metrics.json").read_text())
     logged = [log for log in figures["history"] if "eval_mae" in log]
@@ -199,7 +200,7 @@ STANDS_STILL = {"max_steps": 1, "learning_rate": 1e-9, "max_length": 48}
 
 def test_a_run_over_labels_in_another_order_is_resumed(data: Path, tmp_path: Path) -> None:
     base = build_classifier(tmp_path / "base", labels=("positive", "negative"))
-    config = TrainConfig(model_id=str(base), method="full", **LEARNS)
+    config = TrainConfig(model_id=str(base), method="full", **LEARNS | {"num_epochs": 2})
     train_here(data, tmp_path / "whole", config)
     with stopped_before_writing():
         train(data, tmp_path / "cut", config)
@@ -212,7 +213,8 @@ def test_a_resumed_run_reads_what_it_read_when_it_began(
 ) -> None:
     from footwork.finetuning import head
 
-    config = TrainConfig(model_id=base, method="full", **LEARNS | {"learning_rate": 5e-5})
+    few = {"learning_rate": 5e-5, "num_epochs": 2}
+    config = TrainConfig(model_id=base, method="full", **LEARNS | few)
     monkeypatch.setattr(head, "choose_reading", _reads_the_mean)
     whole = train_here(data, tmp_path / "whole", config)
     with stopped_before_writing():

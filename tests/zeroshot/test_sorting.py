@@ -249,13 +249,6 @@ def test_two_commands_do_not_sort_into_one_folder(tmp_path: Path) -> None:
         apply_plan(plan)
 
 
-def test_names_that_are_no_utf8_and_hold_line_ends_are_sorted(tmp_path: Path) -> None:
-    name = os.fsdecode(b"caf\xe9\n.jpg")
-    undo_file = sort(planted(tmp_path, {name: "1"}), {name: "cat"}, "move")
-    assert (tmp_path / "sorted/cat" / name).read_text() == "1"
-    assert len(undo_file.read_bytes().splitlines()) == 3
-
-
 def test_where_files_cannot_go_is_said_before(tmp_path: Path) -> None:
     planted(tmp_path, FILES | {"file": ""})
     rows = labelled(tmp_path, LABELS)
