@@ -78,26 +78,22 @@ def test_more_rows_help_where_twice_as_many_did(
 
 
 def test_an_easy_table_needs_no_pretrained_model(tmp_path: Path) -> None:
-    table, base = sentiment_table(tmp_path / "easy.csv", 150), build_base(tmp_path / "base", "bert")
-    config = TrainConfig(model_id=str(base))
-    found = advise(table, config)
-    assert found.rows < 150
+    table, base = sentiment_table(tmp_path / "easy.csv"), build_base(tmp_path / "base", "bert")
+    held = [{"text": text, "label": label} for text, label in sentiment_rows(80)]
+    found = advise(held, TrainConfig(model_id=str(base)), test=table)
+    assert found.rows < 80
     assert found.method == "linear"
-    assert found.command == f"footwork textclf train {table} OUT --method linear"
+    assert found.command == "footwork textclf train DATA OUT --method linear"
     assert repr(found) == f"<Advice: linear for {found.rows} rows>"
-    held = [{"text": text, "label": label} for text, label in sentiment_rows(150)]
-    told = advise(held, config, test=table)
-    assert told.command == "footwork textclf train DATA OUT --method linear"
     assert found.scores["unpretrained"].value > 0.99
     assert set(found.scores) == {"frozen", "unpretrained", "random"}
     assert [rows for rows, _ in found.curve] == sorted(rows for rows, _ in found.curve)
     assert len(found.curve) == 4
     again = run_here("advise", table, "--model", base, "--json")
     assert again.returncode == 0
-    assert (
-        json.loads(again.stdout)["scores"]["unpretrained"]["value"]
-        == found.scores["unpretrained"].value
-    )
+    told = json.loads(again.stdout)
+    assert told["command"] == f"footwork textclf train {table} OUT --method linear"
+    assert told["scores"]["unpretrained"]["value"] == found.scores["unpretrained"].value
     assert not list(tmp_path.glob("*training*"))
 
 
@@ -123,7 +119,7 @@ def test_audit_advice_and_training_take_one_method_for_few_rows(
 ) -> None:
     monkeypatch.setattr(methods_table, "TINY", 0)
     config = TrainConfig(model_id=str(build_classifier(tmp_path / "base", **settings)))
-    data = chance_table(tmp_path / "few.csv", 60)
+    data = chance_table(tmp_path / "few.csv", 30)
     said: list[str] = []
     assert plan(TextTask(), str(data), config, said.append).config.method == method
     assert advise(data, config).method == method
