@@ -352,25 +352,6 @@ def test_without_matplotlib_there_is_a_page_without_figures(
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"methods": ("magic",)}, "`methods` must be some of lora, full, .*, got 'magic'"),
-        ({"methods": ()}, "`methods` must be some of lora, .*, got none"),
-        ({"seeds": ()}, "`seeds` must be whole numbers, one at least, from 0 on, got none"),
-        ({"seeds": (0, -1)}, "`seeds` must be .* got 0, -1"),
-        ({"rates": (0.0,), "methods": ("full",)}, "`rates` must be above 0, got 0"),
-        (
-            {"rates": (1e-3,), "methods": ("full", "head")},
-            r"methods that learn in steps \(lora, full, .*\), and head is solved at once",
-        ),
-    ],
-)
-def test_what_cannot_be_compared_is_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        CompareOptions(**options)
-
-
-@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"method": "full"}, "`method` has no place in this comparison: `methods` names them"),

@@ -355,22 +355,6 @@ def test_activation_checkpointing_changes_nothing_but_memory(
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"validation_share": 1.0}, "`validation_share` must be"),
-        ({"label_smoothing": 1.0}, "`label_smoothing` must be from 0"),
-        ({"lora_rank": 0}, "`lora_rank` must be at least 1"),
-        ({"num_epochs": 0}, "`num_epochs` must be above 0"),
-    ],
-)
-def test_a_setting_out_of_range_is_named(
-    settings: dict[str, Any], message: str, case: Case
-) -> None:
-    with pytest.raises(ConfigError, match=message):
-        case.configure(**settings)
-
-
 @one_case
 def test_a_metric_that_is_none_of_the_task_is_refused(
     case: Case, base: Path, data: Path, tmp_path: Path

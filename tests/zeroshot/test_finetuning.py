@@ -212,20 +212,6 @@ def test_another_folder_is_no_finetuned_model(tmp_path: Path) -> None:
         FinetunedClassifier.load(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"features_from": 0}, "`features_from` must be at least 1"),
-        ({"augment": "tilts"}, "`augment` must be one of auto, none, flips, crops, got 'tilts'"),
-        ({"task": "regression"}, "`task` must be one of single, multi or None"),
-        ({"best_metric": "beauty"}, "`best_metric` must be one of accuracy"),
-    ],
-)
-def test_a_setting_out_of_range_is_named(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        FinetuneConfig(**settings)
-
-
 @pytest.mark.parametrize(("tells", "expected"), [("side", "none"), ("shade", "crops")])
 def test_images_are_not_mirrored_where_left_and_right_tell_them_apart(
     vit: str, tells: str, expected: str, tmp_path: Path

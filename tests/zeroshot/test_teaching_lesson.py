@@ -11,7 +11,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from footwork.arrays import DoubleArray
-from footwork.errors import ConfigError
 from footwork.fewshot import forecast
 from footwork.fewshot.blend import Blend, HeldOut, choose_blend
 from footwork.fewshot.examples import Examples, leave_one_out
@@ -251,18 +250,3 @@ def test_the_bar_refuses_no_more_examples_than_it_may() -> None:
     assert (values < bar).sum() == 9
     assert familiarity_threshold(values[:8], 0.05) == values[:8].min()
     assert familiarity_threshold(np.array([np.nan]), 0.05) is None
-
-
-@pytest.mark.parametrize(
-    ("setting", "said"),
-    [
-        ({"method": "knn"}, "`method` must be one of ensemble, gda"),
-        ({"words": 1.5}, "`words` is a share from 0 to 1, got 1.5"),
-        ({"target_accuracy": 1.0}, "`target_accuracy` is a share between 0 and 1"),
-        ({"refused": 0.0}, "`refused` is a share between 0 and 1"),
-        ({"suggestions": -1}, "`suggestions` must be at least 0"),
-    ],
-)
-def test_impossible_settings_are_refused(setting: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        TeachOptions(**setting)  # type: ignore[arg-type]
