@@ -523,7 +523,8 @@ def test_an_adapter_goes_on_with_its_own_labels_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"the labels of the adapter\. The output layer is new"):
         others.train(tmp_path / "out", base=lora, method="auto", continue_adapter=True)
     on = TrainConfig(model_id=str(lora), label_column="label", continue_adapter=True)
-    assert advise(place.data, on, verbose=False).method  # of what would begin anew
+    few = sentiment_table(tmp_path / "few.csv", 30)
+    assert advise(few, on, verbose=False).method  # of what would begin anew
     assert any(note.startswith("lora: rate") for note in audit_table(place.data, on).notes)
 
 
