@@ -250,9 +250,7 @@ def test_a_row_more_is_a_method_more_for_images(tmp_path: Path) -> None:
     assert "library_name: footwork" in (out / "README.md").read_text()
 
 
-@pytest.mark.parametrize(
-    ("method", "merges"), [("adalora", True), ("peft:lokr", True), ("prompt", False)]
-)
+@pytest.mark.parametrize(("method", "merges"), [("peft:lokr", True), ("prompt", False)])
 def test_commands_train_by_a_method_of_peft_and_merge_what_it_publishes(
     method: str, merges: bool, tmp_path: Path
 ) -> None:

@@ -46,14 +46,6 @@ def test_help_names_the_applications_and_imports_none_and_nothing_heavy() -> Non
     assert not {"torch", "numpy", "transformers", *cli.APPLICATIONS} & {*done.stderr.split()}
 
 
-def test_the_package_runs_as_a_module() -> None:
-    # Both in a process of their own: in this one a console may keep the width of another test.
-    whole = "from footwork.cli import run; run()"
-    ways = ["-m", "textclf", "--help"], ["-c", whole, "textclf", "--help"]
-    said = [subprocess.check_output([sys.executable, *way], text=True) for way in ways]
-    assert said[0] == said[1]
-
-
 @pytest.mark.parametrize(
     ("words", "command"),
     [

@@ -114,6 +114,8 @@ def test_training_begins_with_what_the_base_answers(
     family: str, method: str, tmp_path: Path
 ) -> None:
     base = classifier(tmp_path, family)
+    shape = (load_image_shape if family in TOWERS else load_shape)(str(tmp_path))
+    WAYS[method].require(shape, AdaptationConfig(method=method))  # it knows without the weights
     given = inputs(base)
     expected = logits(base, given)
     model = adapted(tmp_path / "again", family, method, moved=False)
@@ -228,16 +230,6 @@ def test_what_a_model_cannot_take_is_refused_with_what_is_possible(
         else:
             with pytest.raises(ModelError, match=f"has no attention by the inter.*{possible}"):
                 way.require(shape, config)
-
-
-@cases
-@architectures
-def test_what_a_model_can_take_is_known_without_its_weights(
-    family: str, method: str, tmp_path: Path
-) -> None:
-    load = load_image_shape if family in TOWERS else load_shape
-    shape = load(str(build(tmp_path, family)))
-    WAYS[method].require(shape, AdaptationConfig(method=method))
 
 
 FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {

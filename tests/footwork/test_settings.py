@@ -18,7 +18,7 @@ from footwork.evaluation.decision import DecisionRule
 from footwork.finetuning.comparison_plan import CompareOptions
 from footwork.inference.sequences import InferenceConfig
 from footwork.methods.table import AdaptationConfig
-from footwork.options import LoopConfig
+from footwork.options import EncoderConfig, LoopConfig
 from footwork.settings import Settings
 from footwork.tables.layout import TableFormat
 from search.options import FilterOptions, QueryOptions
@@ -134,6 +134,9 @@ OF_ONE = {"task": "single_label_classification", "labels": ("a", "b")}
             {"rates": (1e-3,), "methods": ("full", "head")},
             r"methods that learn in steps \(lora, full, .*\), and head is solved at once",
         ),
+        (EncoderConfig, {"precision": "int8"}, "one of auto, bf16, float32, got 'int8'"),
+        (EncoderConfig, {"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
+        (EncoderConfig, {"workers": 0}, "`workers` must be at least 1, got 0"),
         (InferenceConfig, {"precision": "int4"}, "`precision` must be"),
         (InferenceConfig, {"batch_tokens": 0}, "`batch_tokens` must be"),
         (InferenceConfig, {"look_ahead": -1}, "`look_ahead` must be"),
