@@ -36,29 +36,13 @@ from tests.models import FAMILIES, build_base
 from tests.toy_training import TASK, build_toy_model
 from tests.zeroshot.image_towers import build_tower
 
-MATRICES = {
-    "bert": 6,
-    "roberta": 6,
-    "deberta-v2": 6,
-}
-
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_lora_adapts_all_six_matrices_of_every_layer(family: str) -> None:
     adapted = LORA.adapt(build_toy_model(family), AdaptationConfig(), "base", None)
     names = {name.split(".lora_A")[0] for name, _ in trainable(adapted) if "lora_A" in name}
-    assert len(names) == MATRICES[family] * 2
+    assert len(names) == 6 * 2  # in each of two layers
     assert not any("pooler" in name or "classifier" in name for name in names)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_new_is_trained_and_saved(family: str) -> None:
-    model = build_toy_model(family)
-    heads = [name.split(".")[-1] for name in head_names(model)]
-    adapted = LORA.adapt(model, AdaptationConfig(), "base", None)
-    for head in heads:
-        assert any(f"{head}.modules_to_save" in name for name, _ in trainable(adapted))
-    assert adapted.peft_config["default"].base_model_name_or_path == "base"
 
 
 def test_the_pattern_of_targets_stays_short_however_deep_the_model() -> None:
@@ -131,15 +115,6 @@ def test_lower_layers_learn_more_slowly() -> None:
     assert rates["bert.encoder.layer.0.output.dense.weight"] == 0.5
     assert rates["bert.embeddings.word_embeddings.weight"] == 0.25
     assert layer_of("bert.encoder.layer.1.x", depth) == 2
-
-
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of peft
-def test_prompts_have_no_weights_to_merge() -> None:
-    from peft import PromptTuningConfig, get_peft_model
-
-    prompts = PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=2)
-    model = get_peft_model(build_toy_model("bert"), prompts)
-    assert LORA.merged(model) is model
 
 
 @pytest.mark.parametrize("family", ["resnet", "efficientnet"])
