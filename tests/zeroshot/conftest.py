@@ -49,6 +49,18 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
+def adapter(vit: str, examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of LoRA, over `vit`, which has learned `examples`."""
+    from tests.runs import finetune_here
+    from tests.zeroshot.image_towers import QUICK
+    from zeroshot import FinetuneConfig
+
+    out = tmp_path_factory.mktemp("adapter") / "out"
+    finetune_here(examples, out, FinetuneConfig(model_id=vit, method="lora", **QUICK))
+    return out
+
+
+@pytest.fixture(scope="session")
 def drawn_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.zeroshot.test_cli import draw_folder
 

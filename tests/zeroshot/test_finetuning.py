@@ -35,13 +35,6 @@ def full(vit: str, examples: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return finetune(examples, out, FinetuneConfig(model_id=vit, method="full", **QUICK))
 
 
-@pytest.fixture(scope="module")
-def adapter(vit: str, examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("adapter") / "out"
-    finetune_here(examples, out, FinetuneConfig(model_id=vit, method="lora", **QUICK))
-    return out
-
-
 @pytest.mark.parametrize(
     ("family", "asked", "error", "said"),
     [
