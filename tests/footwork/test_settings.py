@@ -137,6 +137,8 @@ OF_ONE = {"task": "single_label_classification", "labels": ("a", "b")}
         (EncoderConfig, {"precision": "int8"}, "one of auto, bf16, float32, got 'int8'"),
         (EncoderConfig, {"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
         (EncoderConfig, {"workers": 0}, "`workers` must be at least 1, got 0"),
+        (EncoderConfig, {"decode": "half"}, "one of draft, exact.*, got 'half'"),
+        (FinetuneConfig, {"decode": "half"}, "one of draft, exact.*, got 'half'"),
         (InferenceConfig, {"precision": "int4"}, "`precision` must be"),
         (InferenceConfig, {"batch_tokens": 0}, "`batch_tokens` must be"),
         (InferenceConfig, {"look_ahead": -1}, "`look_ahead` must be"),
