@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import io
-import runpy
-import subprocess
-import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -19,8 +15,6 @@ from footwork.finetuning.reload import answers_of
 from footwork.finetuning.train import TrainedRun
 from textclf import TrainConfig, train
 from zeroshot import FinetuneConfig, finetune
-
-RUN = subprocess.run
 
 
 def train_here(data: Any, out: Path, config: TrainConfig, **options: Any) -> TrainedRun:
@@ -43,17 +37,6 @@ def run_here(*words: object, app: str = "textclf", given: str = "") -> Completed
     with quick_ending(), stdin, redirect_stdout(shown), redirect_stderr(said):
         code = main(command)
     return CompletedProcess(command, code, shown.getvalue(), said.getvalue())
-
-
-def run_module_here(command: list[str], **options: Any) -> CompletedProcess[str]:
-    """As `subprocess.run`, but a module runs here: a fresh process imports for seconds."""
-    if command[0] != sys.executable or "-m" not in command:
-        return RUN(command, **options)
-    words, shown = command[command.index("-m") + 1 :], io.StringIO()
-    with patch("sys.argv", words), redirect_stdout(shown), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*found in sys.modules after import", RuntimeWarning)
-        runpy.run_module(words[0], run_name="__main__")
-    return CompletedProcess(command, 0, shown.getvalue(), "")
 
 
 @contextmanager

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 
 from scripts.benchmarks import search, text, zeroshot
 from scripts.benchmarks.suite import Setting, hold
-from tests.runs import quick_ending, run_module_here
+from tests.runs import quick_ending
 
 BENCHMARKS = {
     f"{suite.__name__.rpartition('.')[2]} {name}": benchmark
@@ -27,7 +26,7 @@ def test_a_benchmark_runs_in_miniature(
 ) -> None:
     monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
     contests = []
-    with quick_ending(), patch("subprocess.run", run_module_here):
+    with quick_ending():
         for contest in BENCHMARKS[name](Setting(folder=tmp_path, miniature=True)):
             contests.append(contest.name)
             for figure in hold(replace(contest, warm_up=False), rounds=1):

@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shlex
+import subprocess
 import sys
+import warnings
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -23,12 +26,12 @@ import pytest
 
 from tests.goldens.material import lay_out
 from tests.goldens.shapes import content, dumped, printed, scrub, settled
-from tests.runs import RUN, run_module_here
 
 HERE = Path(__file__).parent
 PARTS = [part.strip().splitlines() for part in (HERE / "commands.txt").read_text().split("\n## ")]
 STORIES = {name: commands for name, *commands in PARTS[1:]}
 CASES = [(name, command) for name, commands in STORIES.items() for command in commands]
+RUN = subprocess.run
 PASSING = re.compile(r"^home/|-(shm|wal)$|\.(lock|sqlite)$")
 """Files that Footwork keeps for itself, and may write at any moment."""
 
@@ -110,6 +113,17 @@ def run(command: str) -> CompletedProcess[str]:
         code = import_module(module).main(words)
     texts = [stream.buffer.getvalue().decode() for stream in (shown, said)]  # type: ignore[attr-defined]
     return CompletedProcess(words, code, *texts)
+
+
+def run_module_here(command: list[str], **options: Any) -> CompletedProcess[str]:
+    """As `subprocess.run`, but a module runs here: a fresh process imports for seconds."""
+    if command[0] != sys.executable or "-m" not in command:
+        return RUN(command, **options)
+    words = command[command.index("-m") + 1 :]
+    with patch("sys.argv", words), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*found in sys.modules after import", RuntimeWarning)
+        runpy.run_module(words[0], run_name="__main__")
+    return CompletedProcess(command, 0, "", "")
 
 
 def files(place: Path) -> dict[str, tuple[int, int]]:
