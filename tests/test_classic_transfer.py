@@ -23,7 +23,7 @@ from scripts.classic_transfer import (
     trained,
 )
 
-SEEDS = 2
+SEEDS = 4
 
 
 def test_what_is_transferred_is_frozen_and_has_a_new_head() -> None:

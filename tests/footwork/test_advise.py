@@ -118,9 +118,8 @@ def test_audit_advice_and_training_take_one_method_for_few_rows(
     settings: dict[str, Any], method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(methods_table, "TINY", 0)
-    monkeypatch.setattr("footwork.finetuning.advise.FOLDS", 2)  # nothing is told by more, slowly
     config = TrainConfig(model_id=str(build_classifier(tmp_path / "base", **settings)))
-    data = chance_table(tmp_path / "few.csv", 30)
+    data = chance_table(tmp_path / "few.csv", 60)
     said: list[str] = []
     assert plan(TextTask(), str(data), config, said.append).config.method == method
     assert advise(data, config).method == method

@@ -93,7 +93,7 @@ def test_a_killed_run_resumes_to_the_undisturbed_result(
 def test_two_processes_give_the_result_of_one(base: Path, data: Path, tmp_path: Path) -> None:
     settings = ["--model", base, "--num-epochs", 1, "--max-length", 40, "--json"]
     settings += ["--mixed-precision", "float32", "--batch-size", 8]
-    settings += ["--skip", "baselines", "--skip", "report"]
+    settings += ["--skip", "baselines,report"]
     one = run_here("train", data, tmp_path / "one", *settings)
     # accelerate's own launcher starts only one process on a machine without a GPU.
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
