@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import sqlite3
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 
@@ -52,6 +54,18 @@ class _ToldConnection(sqlite3.Connection):
 
 if sys.version_info < (3, 13):
     sqlite3.connect = partial(sqlite3.connect, factory=_ToldConnection)  # type: ignore[assignment]
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: a training collects garbage twice, and need not look at all that."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_disk() -> Iterator[None]:
+    """Nothing waits until it is on the disk: no test cuts the power."""
+    with patch("os.fsync", lambda _: None):
+        yield
 
 
 @pytest.fixture(autouse=True)

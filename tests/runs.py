@@ -43,13 +43,12 @@ def run_here(*words: object, app: str = "textclf", given: str = "") -> Completed
 def quick_ending() -> Iterator[None]:
     """No pictures, and the saved folder is loaded here: a fresh process imports for 5 seconds.
 
-    Nothing waits for the disk, and the processor is of a known speed, or to measure it takes longer
-    than to train.
+    The processor is of a known speed, or to measure it takes longer than to train.
     """
     with (
         patch("footwork.accelerator.matrix_rate", return_value=1e11),
-        patch("os.fsync"),
         patch("footwork.finetuning.reload._answers_of_fresh_process", answers_of),
         patch("footwork.finetuning.report._drawings", return_value={}),
+        patch("footwork.finetuning.comparison_report._drawn", return_value={}),
     ):
         yield

@@ -19,6 +19,7 @@ BENCHMARKS = {
 }
 
 
+@pytest.mark.usefixtures("exported_once")
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_benchmark_runs_in_miniature(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from footwork.cli import main
+from tests.towers import Exports
 from tests.zeroshot.test_cli import draw_folder
 
 VICTIM = "victim.png"
@@ -108,7 +109,7 @@ def is_victim(value: object) -> bool:
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drawn(tmp_path_factory: pytest.TempPathFactory, exports: Exports) -> Path:
     """Pictures, some more of which one is there twice, and an index of these."""
     folder = tmp_path_factory.mktemp("drawn")
     for name in ("photos", "known"):
@@ -116,7 +117,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name / "star" / "1.png").rename(folder / name / "star" / VICTIM)
     shutil.copy2(folder / "known" / "star" / VICTIM, folder / "known" / "star" / "copy.png")
     command = ["search", "index", f"{folder}/known", "--index", f"{folder}/index"]
-    assert main([*command, "--model", "tiny"]) == 0
+    with exports.once():
+        assert main([*command, "--model", "tiny"]) == 0
     return folder
 
 

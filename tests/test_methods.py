@@ -232,28 +232,25 @@ def test_a_plain_folder_of_a_new_method_has_nothing_to_merge(tmp_path: Path) -> 
     assert "--merge has no adapter to merge: biases gives a plain folder." in said
     assert done.manifest["reload_difference"] < 1e-4
     assert (tmp_path / "out" / "model.safetensors").exists()
+    assert "library_name: transformers" in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.usefixtures("toys")
-@pytest.mark.parametrize("method", ROWS)
-def test_a_row_more_is_a_method_more_for_images(method: str, tmp_path: Path) -> None:
+def test_a_row_more_is_a_method_more_for_images(tmp_path: Path) -> None:
     base, examples = build_tower(tmp_path / "base", "vit"), draw_classes(tmp_path / "examples")
-    config = FinetuneConfig(model_id=str(base), method=method, **QUICK)
+    config = FinetuneConfig(**{"model_id": str(base), "method": "bottleneck", **QUICK})
     out = tmp_path / "out"
     done = finetune_here(examples, out, config)
-    assert done.manifest["method"] == method
+    assert done.manifest["method"] == "bottleneck"
     assert done.manifest["reload_difference"] < 1e-4
-    assert (out / FILE).exists() == (method == "bottleneck")
+    assert (out / FILE).exists()
     images = sorted((examples / "navy").iterdir())
     answers = FinetunedClassifier.load(out).predict(images)
     assert {answer.label for answer in answers} <= {*LABELS, None}
-    library = "footwork" if method == "bottleneck" else "transformers"
-    assert f"library_name: {library}" in (out / "README.md").read_text()
+    assert "library_name: footwork" in (out / "README.md").read_text()
 
 
-@pytest.mark.parametrize(
-    ("method", "merges"), [("adalora", True), ("peft:lokr", True), ("prompt", False)]
-)
+@pytest.mark.parametrize(("method", "merges"), [("peft:lokr", True), ("prompt", False)])
 def test_commands_train_by_a_method_of_peft_and_merge_what_it_publishes(
     method: str, merges: bool, tmp_path: Path
 ) -> None:

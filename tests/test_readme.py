@@ -161,6 +161,15 @@ def test_the_script_of_texts_runs_and_gives_the_frames_that_it_names() -> None:
     assert Path("labelled.csv").exists()
 
 
+def test_the_script_of_images_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(draw_classes(tmp_path / "examples") / "amber", tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    with quick_ending():
+        names = names_of("Images")
+    assert len(names["answered"][0] + names["answered"][1]) == 10
+    assert names["run"].evaluation.metrics["accuracy"].value == 1
+
+
 def test_what_is_not_run_stands_there() -> None:
     told = "\n".join(commands())
     assert [one for one in NOT_RUN if one not in told] == []

@@ -6,34 +6,18 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
 from footwork.finetuning.config import FinetuningConfig
 from tests.runs import quick_ending
-from tests.tables import write_table
-from tests.toy_task import NUMBERS, WIDTH, NumbersClassifier, NumbersConfig, NumberTask
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
-    numbers = np.random.default_rng(0).normal(0, 10, (120, WIDTH)).round(3)
-    rows = [(*map(str, row), "up" if sum(row) > 0 else "down") for row in numbers.tolist()]
-    return write_table(tmp_path / "rows.csv", rows, ("a", "b", "c", "d", "label"))
-
-
-@pytest.fixture
-def base(tmp_path: Path) -> str:
-    torch.manual_seed(0)
-    NumbersClassifier(NumbersConfig()).save_pretrained(tmp_path / "base")
-    return str(tmp_path / "base")
+from tests.toy_task import NUMBERS, NumberTask, draw_numbers
 
 
 @pytest.mark.parametrize("method", ["full", "head"])
 def test_a_task_of_a_page_trains_reloads_in_a_fresh_process_and_predicts(
-    method: Any, table: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    table, base = draw_numbers(tmp_path, 120)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # where the task is found
     config = FinetuningConfig(model_id=base, method=method, batch_size=16)
     out, task = tmp_path / "out", NumberTask()

@@ -28,6 +28,7 @@ from footwork.finetuning.task import CardWords, EncodedRows, Learner, Task
 from footwork.methods.rates import Recipe
 from footwork.models.heads import HeadOrigin, set_labels
 from footwork.tables.reader import read_table
+from tests.tables import write_table
 
 WIDTH = 4
 
@@ -142,3 +143,13 @@ def opened() -> Any:
 
 
 NUMBERS = Interface(FinetuningConfig, opened)
+
+
+def draw_numbers(folder: Path, rows: int) -> tuple[Path, str]:
+    """A table that the task reads, and its base."""
+    values = np.random.default_rng(0).normal(0, 10, (rows, WIDTH)).round(3)
+    cells = [(*map(str, row), "up" if sum(row) > 0 else "down") for row in values.tolist()]
+    torch.manual_seed(0)
+    NumbersClassifier(NumbersConfig()).save_pretrained(folder / "base")
+    table = write_table(folder / "rows.csv", cells, ("a", "b", "c", "d", "label"))
+    return table, str(folder / "base")

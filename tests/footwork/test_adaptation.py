@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
-from footwork.errors import ConfigError, FootworkError
+from footwork.errors import FootworkError
 from footwork.inference.tokens import TokenizedTexts
 from footwork.methods.adaptation import (
     GRADUAL,
@@ -36,29 +36,13 @@ from tests.models import FAMILIES, build_base
 from tests.toy_training import TASK, build_toy_model
 from tests.zeroshot.image_towers import build_tower
 
-MATRICES = {
-    "bert": 6,
-    "roberta": 6,
-    "deberta-v2": 6,
-}
-
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_lora_adapts_all_six_matrices_of_every_layer(family: str) -> None:
     adapted = LORA.adapt(build_toy_model(family), AdaptationConfig(), "base", None)
     names = {name.split(".lora_A")[0] for name, _ in trainable(adapted) if "lora_A" in name}
-    assert len(names) == MATRICES[family] * 2
+    assert len(names) == 6 * 2  # in each of two layers
     assert not any("pooler" in name or "classifier" in name for name in names)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_new_is_trained_and_saved(family: str) -> None:
-    model = build_toy_model(family)
-    heads = [name.split(".")[-1] for name in head_names(model)]
-    adapted = LORA.adapt(model, AdaptationConfig(), "base", None)
-    for head in heads:
-        assert any(f"{head}.modules_to_save" in name for name, _ in trainable(adapted))
-    assert adapted.peft_config["default"].base_model_name_or_path == "base"
 
 
 def test_the_pattern_of_targets_stays_short_however_deep_the_model() -> None:
@@ -133,36 +117,6 @@ def test_lower_layers_learn_more_slowly() -> None:
     assert layer_of("bert.encoder.layer.1.x", depth) == 2
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (
-            {"method": "magic"},
-            "`method` must be one of auto, lora, full, head, .*, linear, peft:.*, got 'magic'",
-        ),
-        ({"method": "peft:poly"}, "`method` must be one of .*peft:.*, got 'peft:poly'"),
-        ({"lora_rank": 0}, "`lora_rank` must be at least 1, got 0"),
-        ({"top_layers": 0}, "`top_layers` must be at least 1, got 0"),
-        ({"prompt_length": 0}, "`prompt_length` must be at least 1, got 0"),
-        ({"top_layers": 2}, "`top_layers` is a setting of --method top-k, not of auto, got 2"),
-        ({"layer_decay": 0.0}, "`layer_decay` must be above 0"),
-        ({"lora_dropout": 1.0}, "`lora_dropout` must be from 0 up to 1"),
-    ],
-)
-def test_a_setting_out_of_range_is_named(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        AdaptationConfig(**settings)
-
-
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of peft
-def test_prompts_have_no_weights_to_merge() -> None:
-    from peft import PromptTuningConfig, get_peft_model
-
-    prompts = PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=2)
-    model = get_peft_model(build_toy_model("bert"), prompts)
-    assert LORA.merged(model) is model
-
-
 @pytest.mark.parametrize("family", ["resnet", "efficientnet"])
 def test_from_scratch_images_are_told_apart_and_norms_count_batches(
     family: str, tmp_path: Path
@@ -181,15 +135,8 @@ def test_from_scratch_images_are_told_apart_and_norms_count_batches(
 TOWERS = ("vit", "clip", "resnet", "efficientnet")
 ARCHITECTURES = (*FAMILIES, "modernbert", *TOWERS)
 STEPPED = [name for name, method in METHODS.items() if method.rates]
-ELSEWHERE = ("lora", "full", "gradual", "scratch")
-"""Methods that `test_finetuning.py` tries on most families."""
-TRIED = [
-    (method, family)
-    for family in ARCHITECTURES
-    for method in STEPPED
-    if method not in ELSEWHERE or family == "modernbert"
-]
-TRIED += [(method, family) for method in OF_PEFT for family in ("deberta-v2", "resnet")]
+PAIRS = [(method, family) for family in ARCHITECTURES for method in STEPPED]
+PAIRS += [(method, family) for method in OF_PEFT for family in ("deberta-v2", "resnet")]
 OF_TEXTS = [name for name, method in METHODS.items() if method.texts_alone]
 REFUSED = {
     ("bitfit", "modernbert"): "ModernBertForSequenceClassification has no biases to train",
@@ -201,8 +148,20 @@ REFUSED = {
         if not method.convolves
     },
 }
+TAKEN = [pair for pair in PAIRS if pair not in REFUSED]
+# What a step changes, and what a checkpoint holds, knows the method alone: one kind of text encoder
+# and one of images are enough for each. What is adapted, published and merged knows the encoder.
+TRAINED = [
+    (method, families[number % len(families)])
+    for number, method in enumerate(STEPPED)
+    for families in ((*FAMILIES, "modernbert"), TOWERS)
+]
+TRAINED = [pair for pair in TRAINED if pair in TAKEN] + [
+    (method, "deberta-v2") for method in OF_PEFT
+]
 ROWS = 12
 LABELS = ["a", "b", "c"]
+TARGETS = torch.arange(ROWS) % len(LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -246,11 +205,10 @@ def trained(base: Path, method: str, run: Path, resume: Path | None = None) -> A
     config, model = AdaptationConfig(method=method), classifier(base)
     adaptation = config.way.adaptation
     adapted = adaptation.adapt(model, config, str(base), None)
-    targets = torch.arange(ROWS) % len(LABELS)
     batch, pad, lengths = toy_rows(model)
 
     def measure(current: Any) -> dict[str, float]:
-        return {"loss": float(torch.nn.functional.cross_entropy(answers(current), targets))}
+        return {"loss": float(torch.nn.functional.cross_entropy(answers(current), TARGETS))}
 
     loop = LoopConfig(
         num_epochs=2,
@@ -263,7 +221,7 @@ def trained(base: Path, method: str, run: Path, resume: Path | None = None) -> A
     job = TrainingJob(
         model=adapted,
         batch=lambda rows, _: batch(rows),
-        targets=targets,
+        targets=TARGETS,
         numbers=range(ROWS),
         lengths=lengths,
         loss=row_loss(TASK),
@@ -280,34 +238,14 @@ def trained(base: Path, method: str, run: Path, resume: Path | None = None) -> A
     return adapted
 
 
-@pytest.mark.parametrize(("method", "family"), TRIED)
-def test_what_a_method_trains_is_resumed_saved_and_merged_to_the_last_bit(
-    method: str, family: str, bases: Callable[[str], Path], tmp_path: Path
-) -> None:
-    base, config, way = bases(family), AdaptationConfig(method=method), method_of(method)
-    if (method, family) in REFUSED:
-        with pytest.raises(FootworkError, match=f"{REFUSED[method, family]}.* Use --method "):
-            way.adaptation.require(classifier(base), config)
-        return
-    way.adaptation.require(classifier(base), config)
-    model = trained(base, method, tmp_path / "run")
-    sizes = [each.numel() for _, each in trainable(model)]
-    assert (sum(sizes) < sum(each.numel() for each in model.parameters())) == (way.share < 1)
-
-    (tmp_path / "run" / OUTCOME).unlink()  # as if it had been killed in its second epoch
-    shutil.rmtree(checkpoints(tmp_path / "run")[-1])
-    newest = newest_checkpoint(tmp_path / "run")
-    assert newest is not None
-    again = trained(base, method, tmp_path / "run", newest)
-    for name, weight in trainable_weights(again).items():
-        torch.testing.assert_close(weight, trainable_weights(model)[name], rtol=0, atol=0)
-
-    given = answers(model)
-    (tmp_path / "out").mkdir()
-    save_model(tmp_path / "out", model)
+def require_published(model: Any, base: Path, method: str, out: Path) -> None:
+    """The folder answers as its model does, and so do the weights that it is merged into."""
+    way, given = method_of(method), answers(model)
+    out.mkdir()
+    save_model(out, model)
     texts = AutoModelForSequenceClassification, AutoModelForImageClassification
-    loaded = load_finished(tmp_path / "out", texts[family in TOWERS])
-    assert (adapter_in(tmp_path / "out") is None) == (way.adapter is None)
+    loaded = load_finished(out, texts[base.name in TOWERS])
+    assert (adapter_in(out) is None) == (way.adapter is None)
     torch.testing.assert_close(answers(loaded), given, rtol=0, atol=1e-5)
 
     plain = adaptation_of(loaded).merged(loaded)
@@ -315,3 +253,52 @@ def test_what_a_method_trains_is_resumed_saved_and_merged_to_the_last_bit(
     assert (plain is loaded) == (not merges)
     assert type(plain) is type(classifier(base)) or not merges
     torch.testing.assert_close(answers(plain), given, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("method", "family"), sorted(REFUSED))
+def test_what_a_method_cannot_adapt_is_refused_with_what_can(
+    method: str, family: str, bases: Callable[[str], Path]
+) -> None:
+    config, said = AdaptationConfig(method=method), REFUSED[method, family]
+    with pytest.raises(FootworkError, match=f"{said}.* Use --method "):
+        config.way.adaptation.require(classifier(bases(family)), config)
+
+
+@pytest.mark.parametrize(("method", "family"), sorted({*TAKEN} - {*TRAINED}))
+def test_what_a_method_adapts_is_saved_and_merged_on_every_kind_of_encoder(
+    method: str, family: str, bases: Callable[[str], Path], tmp_path: Path
+) -> None:
+    base, config = bases(family), AdaptationConfig(method=method)
+    adaptation = config.way.adaptation
+    adaptation.require(model := classifier(base), config)
+    model = adaptation.adapt(model, config, str(base), None)
+    adaptation.begin(model, 4)
+    batch = toy_rows(model)[0](range(ROWS))
+    torch.nn.functional.cross_entropy(model(**batch).logits, TARGETS).backward()
+    with torch.no_grad():
+        for _, each in trainable(model):
+            if each.grad is not None:
+                each -= 1e-2 * each.grad.sign()
+    adaptation.end(model)
+    require_published(model, base, method, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("method", "family"), TRAINED)
+def test_what_a_method_trains_is_resumed_saved_and_merged_to_the_last_bit(
+    method: str, family: str, bases: Callable[[str], Path], tmp_path: Path
+) -> None:
+    base, config, run = bases(family), AdaptationConfig(method=method), tmp_path / "run"
+    config.way.adaptation.require(classifier(base), config)
+    model = trained(base, method, run)
+    sizes = [each.numel() for _, each in trainable(model)]
+    everything = sum(each.numel() for each in model.parameters())
+    assert (sum(sizes) < everything) == (config.way.share < 1)
+
+    (run / OUTCOME).unlink()  # as if it had been killed in its second epoch
+    shutil.rmtree(checkpoints(run)[-1])
+    newest = newest_checkpoint(run)
+    assert newest is not None
+    again = trained(base, method, run, newest)
+    for name, weight in trainable_weights(again).items():
+        torch.testing.assert_close(weight, trainable_weights(model)[name], rtol=0, atol=0)
+    require_published(model, base, method, tmp_path / "out")

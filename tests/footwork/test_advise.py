@@ -12,7 +12,7 @@ from footwork.evaluation.metrics import Interval
 from footwork.finetuning.advise import _reasons
 from footwork.finetuning.plan import plan
 from footwork.methods import table as methods_table
-from tests.models import build_classifier
+from tests.models import build_base, build_classifier
 from tests.runs import run_here
 from tests.tables import sentiment_rows, sentiment_table, write_table
 from textclf import TrainConfig, advise, audit_table
@@ -78,31 +78,28 @@ def test_more_rows_help_where_twice_as_many_did(
 
 
 def test_an_easy_table_needs_no_pretrained_model(tmp_path: Path) -> None:
-    table = sentiment_table(tmp_path / "easy.csv", 150)
-    found = advise(table, TrainConfig(model_id="tiny"))
-    assert found.rows < 150
+    table, base = sentiment_table(tmp_path / "easy.csv"), build_base(tmp_path / "base", "bert")
+    held = [{"text": text, "label": label} for text, label in sentiment_rows(80)]
+    found = advise(held, TrainConfig(model_id=str(base)), test=table)
+    assert found.rows < 80
     assert found.method == "linear"
-    assert found.command == f"footwork textclf train {table} OUT --method linear"
+    assert found.command == "footwork textclf train DATA OUT --method linear"
     assert repr(found) == f"<Advice: linear for {found.rows} rows>"
-    held = [{"text": text, "label": label} for text, label in sentiment_rows(150)]
-    told = advise(held, TrainConfig(model_id="tiny"), test=table)
-    assert told.command == "footwork textclf train DATA OUT --method linear"
     assert found.scores["unpretrained"].value > 0.99
     assert set(found.scores) == {"frozen", "unpretrained", "random"}
     assert [rows for rows, _ in found.curve] == sorted(rows for rows, _ in found.curve)
     assert len(found.curve) == 4
-    again = run_here("advise", table, "--model", "tiny", "--json")
+    again = run_here("advise", table, "--model", base, "--json")
     assert again.returncode == 0
-    assert (
-        json.loads(again.stdout)["scores"]["unpretrained"]["value"]
-        == found.scores["unpretrained"].value
-    )
+    told = json.loads(again.stdout)
+    assert told["command"] == f"footwork textclf train {table} OUT --method linear"
+    assert told["scores"]["unpretrained"]["value"] == found.scores["unpretrained"].value
     assert not list(tmp_path.glob("*training*"))
 
 
 def test_labels_by_chance_are_helped_by_nothing(tmp_path: Path) -> None:
-    data = chance_table(tmp_path / "noise.csv", 120)
-    found = advise(data, TrainConfig(model_id="tiny", label_column="label"))
+    data, base = chance_table(tmp_path / "noise.csv", 120), build_base(tmp_path / "base", "bert")
+    found = advise(data, TrainConfig(model_id=str(base), label_column="label"))
     assert "near these rows" not in found.reasons[1]
     (_, before), (_, after) = found.curve[-2:]
     assert ("loses" if after < before else "gains") in found.reasons[0]

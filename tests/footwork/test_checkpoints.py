@@ -201,17 +201,6 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
         load_shape(str(tower))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_adapters_and_plain_folders_load_alike(family: str, tmp_path: Path) -> None:
-    plain = build_classifier(tmp_path / "plain", family)
-    adapter = build_adapter(tmp_path / "adapter", build_base(tmp_path / "base", family))
-    for folder in (plain, adapter):
-        model, tokenizer = load_trained(folder)
-        encoded = tokenizer("a good film", return_tensors="pt")
-        assert model(**encoded).logits.shape == (1, 2)
-        assert not model.training
-
-
 def test_a_plain_folder_without_its_head_is_refused(tmp_path: Path) -> None:
     folder = build_classifier(tmp_path / "plain", "bert")
     keep_weights(folder, lambda name: not name.startswith("classifier"))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from footwork.errors import ConfigError, ModelError
+from footwork.errors import ModelError
 from footwork.evaluation.decision import DecisionRule, rule_of
 from footwork.tables.labels import TASKS
 
@@ -118,11 +118,3 @@ def test_a_foreign_config_is_read_as_transformers_reads_it(
     rule = rule_of({}, config)
     assert rule.task == task
     assert rule.labels == (() if task == REGRESSION else tuple(names.values()))
-
-
-@pytest.mark.parametrize(
-    "setting", [{"abstain_below": 1.2}, {"abstain_below": -0.1}, {"temperature": 0.0}]
-)
-def test_impossible_settings_are_refused(setting: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match=f"`{next(iter(setting))}` must be"):
-        DecisionRule(task=SINGLE, labels=("a", "b"), **setting)  # type: ignore[arg-type]

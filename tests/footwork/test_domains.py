@@ -62,10 +62,10 @@ def images_of_another_kind(folder: Path, *, labels: bool = True) -> Path:
     return drawn
 
 
-def target_of(case: Case, folder: Path, *, labels: bool = True) -> Path:
+def target_of(case: Case, folder: Path) -> Path:
     if case is CASES["texts"]:
-        return texts_of_another_kind(folder / "target.csv", labels=labels)
-    return images_of_another_kind(folder / "target", labels=labels)
+        return texts_of_another_kind(folder / "target.csv")
+    return images_of_another_kind(folder / "target")
 
 
 def weights_of(folder: Path) -> bytes:
@@ -201,6 +201,9 @@ def test_domains_are_as_far_apart_as_a_linear_classifier_tells_them() -> None:
 
 # A run
 
+one_case = pytest.mark.parametrize("case", ["texts"], indirect=True)
+"""Where the kind of the rows plays no part; the first law and that of decoding are on images."""
+
 
 def test_a_run_with_a_target_publishes_a_plain_folder_and_tells_what_it_was_worth(
     case: Case, base: Path, data: Path, tmp_path: Path
@@ -240,6 +243,7 @@ def test_a_run_with_a_target_publishes_a_plain_folder_and_tells_what_it_was_wort
     assert not (tmp_path / "out.training").exists()
 
 
+@one_case
 def test_labels_of_the_target_never_reach_the_weights(
     case: Case, base: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -247,12 +251,7 @@ def test_labels_of_the_target_never_reach_the_weights(
     for labels in (True, False):
         folder = tmp_path / str(labels)
         folder.mkdir()
-        if case is CASES["images"] and not labels:  # in the same order, below no class
-            target = shutil.copytree(folders[0].parent / "target", folder / "target")
-            for name in CLASSES:
-                (target / name).rename(target / f"{name}-")
-        else:
-            target = target_of(case, folder, labels=labels)
+        target = texts_of_another_kind(folder / "target.csv", labels=labels)
         config = case.config(base, target=str(target), method="full", num_epochs=1)
         runs.append(case.train_here(data, folder / "out", config))
         folders.append(folder / "out")
@@ -268,7 +267,8 @@ def test_labels_of_the_target_never_reach_the_weights(
     assert "was not measured: no row held out has a label" in runs[1].to_text()
 
 
-def test_a_run_with_a_target_that_was_cut_and_resumed_is_the_undisturbed_one(
+@one_case
+def test_a_run_with_a_target_is_resumed_with_that_alone_and_to_the_undisturbed_one(
     case: Case, base: Path, data: Path, tmp_path: Path
 ) -> None:
     target = target_of(case, tmp_path)
@@ -280,22 +280,14 @@ def test_a_run_with_a_target_that_was_cut_and_resumed_is_the_undisturbed_one(
     assert {path.name for path in run.glob("again-*")} == {"again-source_only", "again-ceiling"}
     kill_early(run)
     shutil.rmtree(run / "again-ceiling")
+    texts_of_another_kind(target, rows=50)
+    with pytest.raises(ConfigError, match=r"target_data was '\w+', is '\w+'"):
+        case.train(data, tmp_path / "cut", config, existing="resume")
+    target_of(case, tmp_path)
     cut = case.train_here(data, tmp_path / "cut", config, existing="resume")
     answers = (case.logits(tmp_path / name, data) for name in ("whole", "cut"))
     np.testing.assert_array_equal(*answers)
     assert cut.manifest["domains"] == whole.manifest["domains"]
-
-
-def test_a_run_is_not_resumed_with_another_target(tmp_path: Path) -> None:
-    case = CASES["texts"]
-    base, data = case.build(tmp_path / "base", "bert"), case.write(tmp_path)
-    target = texts_of_another_kind(tmp_path / "target.csv")
-    config = case.config(base, target=str(target), num_epochs=1)
-    with stopped_before_writing():
-        case.train(data, tmp_path / "out", config)
-    texts_of_another_kind(target, rows=50)
-    with pytest.raises(ConfigError, match=r"target_data was '\w+', is '\w+'"):
-        case.train(data, tmp_path / "out", config, existing="resume")
 
 
 @pytest.mark.parametrize(("family", "method"), [("roberta", "lora"), ("deberta-v2", "gradual")])
@@ -342,7 +334,7 @@ def test_amounts_and_several_labels_are_adapted_and_judged_in_their_unit(
 def test_every_image_of_a_target_is_decoded_once(tmp_path: Path) -> None:
     case = CASES["images"]
     base, data = case.build(tmp_path / "base", "vit"), case.write(tmp_path)
-    target, seen = images_of_another_kind(tmp_path / "target"), Counter[Path]()
+    target, seen = images_of_another_kind(tmp_path / "target", labels=False), Counter[Path]()
     prepare = zeroshot.pixels.prepare_picture
 
     def counted(preprocessing: Any, path: Path) -> Any:
@@ -351,7 +343,8 @@ def test_every_image_of_a_target_is_decoded_once(tmp_path: Path) -> None:
 
     config = case.config(base, target=str(target), num_epochs=1)
     with patch.object(zeroshot.pixels, "prepare_picture", counted):
-        case.train_here(data, tmp_path / "out", config)
+        done = case.train_here(data, tmp_path / "out", config)
+    assert "ceiling" not in done.manifest["domains"]["models"]  # below no class
     of_target = [count for path, count in seen.items() if target in path.parents]
     assert len(of_target) == 30
     assert set(of_target) == {1}

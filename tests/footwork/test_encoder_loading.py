@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,10 +12,9 @@ from safetensors.torch import load_file, save_file
 from transformers import Blip2Config
 
 from footwork.encoder.dual import DualEncoder
-from footwork.errors import ConfigError, ModelError
+from footwork.errors import ModelError
 from footwork.inference.halving import unit_rows
 from footwork.models.hub import IMAGE_PRESETS
-from footwork.options import EncoderConfig
 from tests.dual_encoders import build_dual_encoder, draw_image
 from tests.models import build_base
 
@@ -90,16 +88,3 @@ def test_presets_name_models_of_the_hub(tmp_path: Path, monkeypatch: pytest.Monk
     for preset in ("fast", "accurate", "multilingual"):
         with pytest.raises(ModelError, match=f"holds no copy of {IMAGE_PRESETS[preset]}"):
             DualEncoder.load(preset)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"precision": "int8"}, "`precision` must be one of auto, bf16, float32, got 'int8'"),
-        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
-        ({"workers": 0}, "`workers` must be at least 1, got 0"),
-    ],
-)
-def test_a_wrong_setting_says_what_is_allowed(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        EncoderConfig(**settings)

@@ -64,6 +64,10 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return Place(case, request.param, case.build(folder / "base", case.family), case.write(folder))
 
 
+# What knows nothing of a task is tried on one.
+texts_alone = pytest.mark.parametrize("place", ["texts"], indirect=True)
+
+
 @pytest.fixture(scope="module")
 def heard() -> list[str]:
     return []
@@ -152,6 +156,7 @@ def test_events_have_fields(done: TrainedRun, heard: list[str]) -> None:
         assert f"accuracy {event.metrics['accuracy']:.4f}" in event
 
 
+@texts_alone
 @pytest.mark.parametrize(
     ("seen", "verbose", "told"),
     [(True, True, True), (True, False, False), (False, True, False)],
@@ -170,6 +175,7 @@ def test_progress_shows_where_somebody_looks_on_and_wants_to(
     assert ("trained 4 steps in" in capsys.readouterr().err) is told
 
 
+@texts_alone
 def test_callbacks_hear_of_a_training_and_may_end_it(place: Place, tmp_path: Path) -> None:
     ended = place.train(tmp_path / "out", {"callbacks": (Counting, Counting(last=3))})
     assert Counting.steps == [1, 1, 2, 2, 3, 3]
@@ -182,6 +188,7 @@ def test_callbacks_hear_of_a_training_and_may_end_it(place: Place, tmp_path: Pat
     assert not [*tmp_path.glob("wrong*")]
 
 
+@texts_alone
 def test_what_takes_no_steps_says_that_callbacks_hear_nothing(place: Place, tmp_path: Path) -> None:
     said: list[str] = []
     options = {"callbacks": (Counting,), "notify": said.append}
@@ -209,6 +216,7 @@ WRONG = Metric("share_wrong", share_wrong, greater_is_better=False)
 WORDS = Metric("words", lambda *_: "much", greater_is_better=True)  # type: ignore[arg-type,return-value]
 
 
+@texts_alone
 def test_a_loss_of_ones_own_is_learned_by_and_named(place: Place, tmp_path: Path) -> None:
     usual = place.train(tmp_path / "usual", max_steps=1)
     own = place.train(tmp_path / "own", max_steps=1, loss=focal)
@@ -267,6 +275,7 @@ def test_a_metric_is_given_probabilities_of_each_label_and_amounts() -> None:
     assert np.array_equal(given[1], [4.0])
 
 
+@texts_alone
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -315,6 +324,7 @@ class Failing(TrainerCallback):
         raise OSError("the network is down")
 
 
+@texts_alone
 def test_a_resumed_run_has_the_loss_that_it_began_with(place: Place, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="the network is down"):
         place.train(tmp_path / "out", {"callbacks": (Failing,)}, loss=focal)
@@ -335,6 +345,7 @@ class Logger(TrainerCallback):
         self.seen.update(name=args.run_name, folder=os.environ["TENSORBOARD_LOGGING_DIR"])
 
 
+@texts_alone
 def test_a_logger_is_given_the_name_of_the_run_and_a_folder_beside_it(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -354,6 +365,7 @@ def test_a_logger_is_given_the_name_of_the_run_and_a_folder_beside_it(
     assert "TENSORBOARD_LOGGING_DIR" not in os.environ
 
 
+@texts_alone
 def test_a_run_of_wandb_ends_with_its_training_and_one_of_the_user_s_goes_on(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,6 +384,7 @@ def test_a_run_of_wandb_ends_with_its_training_and_one_of_the_user_s_goes_on(
     assert len(done) == 2
 
 
+@texts_alone
 def test_a_logger_that_fails_is_named_and_training_goes_on_without_it(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -386,6 +399,7 @@ def test_a_logger_that_fails_is_named_and_training_goes_on_without_it(
     assert run.manifest["steps"] == 4
 
 
+@texts_alone
 def test_what_was_skipped_is_recorded_and_said(place: Place, tmp_path: Path) -> None:
     with patch.object(train_module, "prove_reload", side_effect=AssertionError):
         run = place.train(tmp_path / "out", max_steps=1, skip=("baselines", "proof", "report"))
@@ -398,6 +412,7 @@ def test_what_was_skipped_is_recorded_and_said(place: Place, tmp_path: Path) -> 
     assert run.classifier.labels
 
 
+@texts_alone
 def test_a_device_is_that_of_the_block_alone(place: Place, tmp_path: Path) -> None:
     usual = compute_device()
     run = place.train(tmp_path / "out", max_steps=1, device="cpu")
@@ -421,6 +436,7 @@ class Pressing(TrainerCallback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@texts_alone
 def test_ctrl_c_ends_a_loop_that_goes_on_after_failures(place: Place, tmp_path: Path) -> None:
     begun = []
 
@@ -443,7 +459,9 @@ def test_ctrl_c_ends_a_loop_that_goes_on_after_failures(place: Place, tmp_path: 
 # A second round
 
 
-@pytest.mark.parametrize("method", ["lora", "prefix"])
+@pytest.mark.parametrize(
+    ("method", "place"), [("lora", "images"), ("prefix", "texts")], indirect=["place"]
+)
 def test_an_adapter_goes_on_where_it_stood(method: str, place: Place, tmp_path: Path) -> None:
     said: list[str] = []
     first = place.train(tmp_path / "first", method=method, max_steps=6)
@@ -462,6 +480,7 @@ def test_an_adapter_goes_on_where_it_stood(method: str, place: Place, tmp_path: 
     assert np.abs(place.case.logits(moved.folder, place.data) - before).max() > 1e-3
 
 
+@texts_alone
 def test_without_continuing_an_adapter_is_merged_and_that_is_said(
     place: Place, tmp_path: Path
 ) -> None:
@@ -475,6 +494,7 @@ def test_without_continuing_an_adapter_is_merged_and_that_is_said(
     assert "The output layer of the base is kept: its labels are the same." in said
 
 
+@texts_alone
 def test_what_cannot_go_on_is_refused_with_a_word(place: Place, tmp_path: Path) -> None:
     lora = place.train(tmp_path / "lora", method="lora", max_steps=1).folder
     plain = place.train(tmp_path / "plain", max_steps=1).folder
@@ -503,7 +523,8 @@ def test_an_adapter_goes_on_with_its_own_labels_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"the labels of the adapter\. The output layer is new"):
         others.train(tmp_path / "out", base=lora, method="auto", continue_adapter=True)
     on = TrainConfig(model_id=str(lora), label_column="label", continue_adapter=True)
-    assert advise(place.data, on, verbose=False).method  # of what would begin anew
+    few = sentiment_table(tmp_path / "few.csv", 30)
+    assert advise(few, on, verbose=False).method  # of what would begin anew
     assert any(note.startswith("lora: rate") for note in audit_table(place.data, on).notes)
 
 

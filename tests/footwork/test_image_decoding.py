@@ -10,7 +10,7 @@ import pillow_heif
 import pytest
 from PIL import Image, ImageCms
 
-from footwork.images.decoding import decode_image
+from footwork.images.decoding import decode_image, read_image
 from tests.pictures import FORMATS, HEIGHT, WIDTH, difference, encoded, quarters, wide_profile
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
@@ -50,7 +50,9 @@ def test_a_picture_stands_upright_once(
     taken = quarters() if turn is None else quarters().transpose(turn)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    decoded = decode_image(encoded(taken, format_name, exif=exif.tobytes()), side)
+    read = read_image(encoded(taken, format_name, exif=exif.tobytes()), side)
+    assert (read.facts.width, read.facts.height) == (WIDTH, HEIGHT)  # of the whole one, upright
+    decoded = read.image
     assert difference(decoded, quarters()) < 12
     assert decoded.width > decoded.height
     assert not decoded.getexif()

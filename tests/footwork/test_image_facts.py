@@ -59,19 +59,6 @@ def test_facts_and_picture_come_as_they_would_alone(
     assert decoded.facts == ImageFacts(format=format_name.lower(), width=WIDTH, height=HEIGHT)
 
 
-@pytest.mark.parametrize("format_name", WITH_EXIF)
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("side", [None, 5])
-def test_sizes_are_those_of_the_whole_picture_upright(
-    format_name: str, orientation: int, side: int | None
-) -> None:
-    content = encoded(quarters(), format_name, exif=exif(Orientation=orientation))
-    decoded = read_image(content, side)
-    found, picture = decoded.facts, decoded.image
-    assert (found.width, found.height) == decode_image(content).size
-    assert (found.width > found.height) == (picture.width > picture.height)
-
-
 def test_a_jpeg_decoded_at_a_fraction_keeps_the_size_of_its_file() -> None:
     content = encoded(quarters(1000, 640), "JPEG", exif=exif(Orientation=6))
     decoded = read_image(content, 20)

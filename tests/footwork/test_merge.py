@@ -28,28 +28,6 @@ def adapter(tmp_path: Path) -> Path:
     return build_adapter(tmp_path / "adapter", base, ("low", "mid", "high"))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_merged_folder_answers_the_same_without_its_base(tmp_path: Path, family: str) -> None:
-    base = build_base(tmp_path / "base", family)
-    adapter = build_adapter(tmp_path / "adapter", base, ("low", "mid", "high"))
-    before = TextClassifier.load(adapter, FLOAT32).logits(TEXTS)
-    assert merge_adapter(TEXTS_TASK, adapter, tmp_path / "plain") <= 1e-4
-    base.rename(tmp_path / "gone")
-    after = TextClassifier.load(tmp_path / "plain", FLOAT32)
-    assert after.labels == ("low", "mid", "high")
-    np.testing.assert_allclose(after.logits(TEXTS), before, atol=1e-4)
-
-
-def test_the_pipeline_of_transformers_loads_a_merged_folder(adapter: Path, tmp_path: Path) -> None:
-    from transformers import pipeline
-
-    merge_adapter(TEXTS_TASK, adapter, tmp_path / "plain")
-    answer = pipeline("text-classification", model=str(tmp_path / "plain"), device="cpu")(TEXTS)
-    own = TextClassifier.load(tmp_path / "plain", FLOAT32).predict(TEXTS)
-    assert [one["label"] for one in answer] == [one.label for one in own]
-    assert [one["score"] for one in answer] == pytest.approx([p.probability for p in own], abs=1e-5)
-
-
 @pytest.mark.parametrize(
     ("family", "task", "temperature"),
     [
@@ -57,7 +35,7 @@ def test_the_pipeline_of_transformers_loads_a_merged_folder(adapter: Path, tmp_p
         *((family, "single_label_classification", 2.5) for family in FAMILIES),
     ],
 )
-def test_the_probabilities_of_the_pipeline_are_calibrated_ones(
+def test_a_merged_folder_needs_no_base_and_gives_the_pipeline_calibrated_probabilities(
     family: str, task: str, temperature: float, tmp_path: Path
 ) -> None:
     from transformers import pipeline
@@ -69,7 +47,9 @@ def test_the_probabilities_of_the_pipeline_are_calibrated_ones(
     (adapter / "footwork.json").write_text(json.dumps(manifest))
     before = TextClassifier.load(adapter, FLOAT32).predict_proba(TEXTS)
     assert merge_adapter(TEXTS_TASK, adapter, tmp_path / "plain") <= 1e-4
+    base.rename(tmp_path / "gone")
     plain = TextClassifier.load(tmp_path / "plain", FLOAT32)
+    assert plain.labels == ("low", "mid", "high")
     np.testing.assert_allclose(plain.predict_proba(TEXTS), before, atol=1e-5)
     model = pipeline("text-classification", model=str(tmp_path / "plain"), device="cpu", top_k=None)
     answers = [{one["label"]: one["score"] for one in row} for row in model(TEXTS)]

@@ -14,7 +14,11 @@ import pytest
 import textclf
 import zeroshot
 from footwork.errors import ConfigError, Interrupted
+from footwork.evaluation.decision import DecisionRule
 from footwork.finetuning.comparison_plan import CompareOptions
+from footwork.inference.sequences import InferenceConfig
+from footwork.methods.table import AdaptationConfig
+from footwork.options import EncoderConfig, LoopConfig
 from footwork.settings import Settings
 from footwork.tables.layout import TableFormat
 from search.options import FilterOptions, QueryOptions
@@ -22,7 +26,9 @@ from tests.toy_task import NUMBERS
 from textclf import Metric, Prediction, TextClassifier, TrainConfig, advise, audit_table
 from textclf.classifier import ClassifierOptions
 from textclf.config import TextOptions
-from zeroshot.options import LabelOptions, ModelOptions, TeachOptions
+from textclf.data import DataOptions
+from zeroshot import ZeroShotOptions
+from zeroshot.options import FinetuneConfig, LabelOptions, ModelOptions, TeachOptions
 
 
 def heirs(kind: type[Any]) -> list[type[Any]]:
@@ -66,6 +72,92 @@ def test_a_setting_of_another_kind_is_refused(
 ) -> None:
     [name] = given
     with pytest.raises(ConfigError, match=f"^`{name}` must be {message}"):
+        settings(**given)
+
+
+OF_ONE = {"task": "single_label_classification", "labels": ("a", "b")}
+
+
+@pytest.mark.parametrize(
+    ("settings", "given", "message"),
+    [
+        *(
+            (config, *each)
+            for config in (TrainConfig, FinetuneConfig)
+            for each in (
+                ({"validation_share": 1.0}, "`validation_share` must be"),
+                ({"label_smoothing": 1.0}, "`label_smoothing` must be from 0"),
+                ({"num_epochs": 0}, "`num_epochs` must be above 0"),
+            )
+        ),
+        (FinetuneConfig, {"features_from": 0}, "`features_from` must be at least 1"),
+        (FinetuneConfig, {"augment": "tilts"}, "one of auto, none, flips, crops, got 'tilts'"),
+        (FinetuneConfig, {"task": "regression"}, "`task` must be one of single, multi or None"),
+        (FinetuneConfig, {"best_metric": "beauty"}, "`best_metric` must be one of accuracy"),
+        (DataOptions, {"validation_share": 0.0}, "`validation_share` must be"),
+        (DataOptions, {"text_columns": ("a", "b", "c")}, "`text_columns` must be"),
+        (DataOptions, {"task": "magic"}, "`task` must be"),
+        (LoopConfig, {"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
+        (LoopConfig, {"warmup": 1.5}, "`warmup` is a share of the steps"),
+        (LoopConfig, {"learning_rate": 0.0}, "`learning_rate` must be above 0"),
+        (LoopConfig, {"schedule": "wavy"}, "`schedule` must be one of"),
+        (
+            AdaptationConfig,
+            {"method": "magic"},
+            "one of auto, lora, full, head, .*, linear, peft:.*, got 'magic'",
+        ),
+        (AdaptationConfig, {"method": "peft:poly"}, "one of .*peft:.*, got 'peft:poly'"),
+        *(
+            (AdaptationConfig, {name: 0}, f"`{name}` must be at least 1, got 0")
+            for name in (
+                "lora_rank",
+                "top_layers",
+                "prompt_length",
+                "adapter_size",
+                "prefix_length",
+            )
+        ),
+        (AdaptationConfig, {"top_layers": 2}, "a setting of --method top-k, not of auto, got 2"),
+        (AdaptationConfig, {"layer_decay": 0.0}, "`layer_decay` must be above 0"),
+        (AdaptationConfig, {"lora_dropout": 1.0}, "`lora_dropout` must be from 0 up to 1"),
+        (CompareOptions, {"methods": ("magic",)}, "some of lora, full, .*, got 'magic'"),
+        (CompareOptions, {"methods": ()}, "`methods` must be some of lora, .*, got none"),
+        (CompareOptions, {"seeds": ()}, "whole numbers, one at least, from 0 on, got none"),
+        (CompareOptions, {"seeds": (0, -1)}, "`seeds` must be .* got 0, -1"),
+        (
+            CompareOptions,
+            {"rates": (0.0,), "methods": ("full",)},
+            "`rates` must be above 0, got 0",
+        ),
+        (
+            CompareOptions,
+            {"rates": (1e-3,), "methods": ("full", "head")},
+            r"methods that learn in steps \(lora, full, .*\), and head is solved at once",
+        ),
+        (EncoderConfig, {"precision": "int8"}, "one of auto, bf16, float32, got 'int8'"),
+        (EncoderConfig, {"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
+        (EncoderConfig, {"workers": 0}, "`workers` must be at least 1, got 0"),
+        (EncoderConfig, {"decode": "half"}, "one of draft, exact.*, got 'half'"),
+        (FinetuneConfig, {"decode": "half"}, "one of draft, exact.*, got 'half'"),
+        (InferenceConfig, {"precision": "int4"}, "`precision` must be"),
+        (InferenceConfig, {"batch_tokens": 0}, "`batch_tokens` must be"),
+        (InferenceConfig, {"look_ahead": -1}, "`look_ahead` must be"),
+        (DecisionRule, OF_ONE | {"abstain_below": 1.2}, "`abstain_below` must be"),
+        (DecisionRule, OF_ONE | {"abstain_below": -0.1}, "`abstain_below` must be"),
+        (DecisionRule, OF_ONE | {"temperature": 0.0}, "`temperature` must be"),
+        (ZeroShotOptions, {"top_k": 0}, "`top_k` must be"),
+        (ZeroShotOptions, {"none_below": float("nan")}, "`none_below` must be"),
+        (TeachOptions, {"method": "knn"}, "`method` must be one of ensemble, gda"),
+        (TeachOptions, {"words": 1.5}, "`words` is a share from 0 to 1, got 1.5"),
+        (TeachOptions, {"target_accuracy": 1.0}, "`target_accuracy` is a share between 0 and 1"),
+        (TeachOptions, {"refused": 0.0}, "`refused` is a share between 0 and 1"),
+        (TeachOptions, {"suggestions": -1}, "`suggestions` must be at least 0"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(
+    settings: type[Any], given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
         settings(**given)
 
 

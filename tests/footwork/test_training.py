@@ -351,20 +351,6 @@ def test_a_batch_that_processes_cannot_share_is_refused() -> None:
         LoopConfig(batch_size=32).require_divisible(3)
 
 
-@pytest.mark.parametrize(
-    ("setting", "value", "message"),
-    [
-        ("batch_size", 0, "`batch_size` must be at least 1, got 0"),
-        ("warmup", 1.5, "`warmup` is a share of the steps"),
-        ("learning_rate", 0.0, "`learning_rate` must be above 0"),
-        ("schedule", "wavy", "`schedule` must be one of"),
-    ],
-)
-def test_a_setting_out_of_range_is_named(setting: str, value: Any, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        LoopConfig(**{setting: value})
-
-
 LENGTHS = np.random.default_rng(0).integers(3, 80, 1003)
 
 

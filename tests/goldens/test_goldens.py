@@ -46,6 +46,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         chdir(place),
         patch.dict(os.environ, FOOTWORK_HOME=str(place / "home"), COLUMNS="500"),
         patch("subprocess.run", run_module_here),
+        patch("footwork.accelerator.matrix_rate", return_value=1e11),
     ):
         answers = {command: answer(command, place, known) for _, command in CASES}
     for name, commands in STORIES.items() if "RECORD" in os.environ else ():

@@ -53,6 +53,12 @@ def vocabulary() -> Vocabulary:
     return Vocabulary(build_tokenizer("bert").backend_tokenizer, 1)
 
 
+@pytest.fixture(autouse=True)
+def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To measure the processor's takes a moment each time."""
+    monkeypatch.setattr("footwork.accelerator.matrix_rate", lambda *_: 1e11)
+
+
 Audited = Callable[..., Audit]
 Rows = Sequence[tuple[str, Any]]
 

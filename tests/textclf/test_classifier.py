@@ -85,17 +85,6 @@ def test_logits_are_those_of_transformers_one_row_at_a_time(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_neighbours_do_not_change_a_row(folders: Folders, family: str) -> None:
-    classifier = loaded(folders[family])
-    together = classifier.predict_proba(TEXTS)
-    alone = np.concatenate([classifier.predict_proba([text]) for text in TEXTS])
-    order = np.random.default_rng(0).permutation(len(TEXTS))
-    shuffled = classifier.predict_proba([TEXTS[index] for index in order])
-    np.testing.assert_allclose(together, alone, atol=1e-5)
-    np.testing.assert_allclose(together[order], shuffled, atol=1e-5)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
 def test_an_adapter_answers_as_peft_does(tmp_path: Path, family: str) -> None:
     from footwork.models.checkpoints import load_trained
 

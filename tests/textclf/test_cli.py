@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +19,6 @@ FOOTWORK = [sys.executable, "-m", "textclf"]
 TEXTS = ["the film was good", "the price was bad", "a sad book"]
 
 
-def run(*words: object, given: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = [*FOOTWORK, *map(str, words)]
-    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_base(tmp_path_factory.mktemp("base"), "bert")
@@ -34,86 +27,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return sentiment_table(tmp_path_factory.mktemp("data") / "data.csv", 60)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_classifier(tmp_path_factory.mktemp("model"))
-
-
-def test_train_prints_one_document(base: Path, data: Path, tmp_path: Path) -> None:
-    settings = tmp_path / "run.toml"
-    settings.write_text(f'model = "{base}"\nnum_epochs = 7\nbatch_size = 8\nmax_length = 40\n')
-    out = tmp_path / "out"
-    done = run("train", data, out, "--config", settings, "--num-epochs", 1, "--json")
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
-    assert document == json.loads((out / "footwork.json").read_text())
-    assert (document["config"]["num_epochs"], document["config"]["batch_size"]) == (1, 8)
-    assert "step 7/7" in done.stderr
-    again = run_here("train", data, out, "--config", settings)
-    assert again.returncode == 2
-    assert "exists" in again.stderr
-
-
-def test_train_for_people_ends_with_the_next_command(
-    base: Path, data: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    done = run_here("train", data, out, "--model", base, "--num-epochs", 1, "--max-length", 40)
-    assert done.returncode == 0, done.stderr
-    for expected in ("accuracy", "majority", "linear", f"footwork textclf predict {out}"):
-        assert expected in done.stdout
-
-
-def test_predict_answers_every_row_in_order(model: Path, tmp_path: Path) -> None:
-    table = write_table(
-        tmp_path / "texts.csv",
-        [(f"r{i}", text * (i % 5 + 1)) for i, text in enumerate(TEXTS * 4)],
-        ("id", "text"),
-    )
-    done = run_here("predict", model, table, "--json")
-    assert done.returncode == 0, done.stderr
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [row["id"] for row in rows] == [f"r{i}" for i in range(12)]
-    assert set(rows[0]) == {"id", "label", "probability", "probabilities", "abstained"}
-    out = tmp_path / "answers.csv"
-    assert run_here("predict", model, table, "-o", out).returncode == 0
-    assert len(out.read_text().splitlines()) == 13
-    piped = run("predict", model, "-", given="\n".join(TEXTS) + "\n")
-    assert len(piped.stdout.splitlines()) == 4, piped.stderr
-
-
-def test_a_bad_row_is_named_or_skipped_with_exit_code_3(model: Path, tmp_path: Path) -> None:
-    lines = tmp_path / "rows.jsonl"
-    lines.write_text('{"text": "good"}\n{"text": \n{"text": "bad"}\n')
-    done = run_here("predict", model, lines)
-    assert done.returncode == 1
-    assert "row 2" in done.stderr
-    done = run_here("predict", model, lines, "--skip-bad-rows", "--json")
-    assert done.returncode == 3
-    assert len(done.stdout.splitlines()) == 2
-    assert "row 2" in done.stderr
-
-
-def test_audit_names_rows_and_fails_only_where_training_would(tmp_path: Path) -> None:
-    rows = [("same text", "a"), ("same text", "b"), ("", "a"), ("other", "b"), ("more", "a")]
-    table = write_table(tmp_path / "t.csv", rows * 4, ("text", "label"))
-    done = run_here("audit", table, "--model", "tiny", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["usable"] is True
-    one_class = write_table(tmp_path / "one.csv", [("x", "a"), ("y", "a")] * 9, ("text", "label"))
-    assert run_here("audit", one_class, "--model", "tiny").returncode == 1
-
-
-def test_evaluate_judges_a_trained_folder(model: Path, data: Path, tmp_path: Path) -> None:
-    done = run_here("evaluate", model, data, "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["rows"] == 60
-    strange = write_table(tmp_path / "s.csv", [("x", "negative"), ("y", "odd")], ("text", "label"))
-    done = run_here("evaluate", model, strange)
-    assert done.returncode == 1
-    assert "odd" in done.stderr
 
 
 def test_evaluate_judges_a_regression(tmp_path: Path) -> None:
@@ -133,11 +46,8 @@ def test_evaluate_judges_a_regression(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("train", "nowhere.csv", "out", "--model", "tiny"), "nowhere.csv"),
         (("train", "data.csv", "out", "--model", "someone/far", "--seed", "-1"), "seed"),
-        (("predict", "nowhere", "-"), "nowhere"),
         (("train", "data.csv", "out", "--resume", "--overwrite"), "exclude each other"),
-        (("train", "data.csv", "out", "--learning-rte", "1"), "--learning-rate"),
     ],
 )
 def test_a_wrong_command_gets_one_clear_line(
@@ -156,31 +66,23 @@ def logits(folder: Path) -> np.ndarray:
 
 
 OFTEN_SAVED = ("--save-minutes", 0.0001, "--batch-size", 8)
-ENDURING = ("--method", "full", "--num-epochs", 20, "--max-length", 40, *OFTEN_SAVED)
+ENDURING = ("--method", "full", "--num-epochs", 8, "--max-length", 40, *OFTEN_SAVED)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "undisturbed"
-    assert run_here("train", data, out, "--model", base, *ENDURING).returncode == 0
-    return out
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_run_resumes_to_the_undisturbed_result(
-    number: int, base: Path, data: Path, undisturbed: Path, tmp_path: Path
+    base: Path, data: Path, tmp_path: Path
 ) -> None:
-    killed = tmp_path / "killed"
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    assert run_here("train", data, undisturbed, "--model", base, *ENDURING).returncode == 0
     command = [*FOOTWORK, "train", data, killed, "--model", base, *ENDURING]
     with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("step "):
                 break
-        time.sleep(random.Random(number).uniform(0.0, 0.4))
-        process.send_signal(number)
+        process.kill()
         process.stderr.read()
-    assert process.returncode in (-signal.SIGKILL, 128 + signal.SIGTERM)
+    assert process.returncode == -signal.SIGKILL
     assert not killed.exists()
     done = run_here("train", data, killed, "--model", base, *ENDURING, "--resume")
     assert done.returncode == 0, done.stderr
@@ -189,8 +91,9 @@ def test_a_killed_run_resumes_to_the_undisturbed_result(
 
 
 def test_two_processes_give_the_result_of_one(base: Path, data: Path, tmp_path: Path) -> None:
-    settings = ["--model", base, "--num-epochs", 3, "--max-length", 40, "--json"]
+    settings = ["--model", base, "--num-epochs", 1, "--max-length", 40, "--json"]
     settings += ["--mixed-precision", "float32", "--batch-size", 8]
+    settings += ["--skip", "baselines,report"]
     one = run_here("train", data, tmp_path / "one", *settings)
     # accelerate's own launcher starts only one process on a machine without a GPU.
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]

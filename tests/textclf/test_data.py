@@ -17,7 +17,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from footwork.errors import ConfigError, DataError
+from footwork.errors import DataError
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from footwork.tables.layout import TableFormat
 from footwork.tables.writer import write_rows
@@ -455,16 +455,6 @@ def test_the_separator_is_told_from_the_labels_of_a_model(tmp_path: Path) -> Non
     write_rows(rows_of(["card, lost", "other"]), path)
     examples = examples_for(("card, lost", "other"), MULTI_LABEL, path)
     assert examples.targets.tolist() == [[1, 0], [0, 1]]
-
-
-def test_impossible_options_are_a_wrong_command() -> None:
-    for options in (
-        {"validation_share": 0.0},
-        {"text_columns": ("a", "b", "c")},
-        {"task": "magic"},
-    ):
-        with pytest.raises(ConfigError, match="must be"):
-            DataOptions(**options)  # type: ignore[arg-type]
 
 
 def test_notes_are_not_repeated_for_every_file(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Each test has a cache of its own."""
+"""Each test has a cache of its own, and exports no text half that one before it has exported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_home(
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    exported_once: None,  # noqa: ARG001
+) -> Path:
     home = tmp_path_factory.mktemp("footwork-home")
     monkeypatch.setenv("FOOTWORK_HOME", str(home))
     return home
@@ -44,10 +48,16 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(build_tower(tmp_path_factory.mktemp("vit"), "vit"))
 
 
-@pytest.fixture
-def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing waits until it is on the disk: no test cuts the power."""
-    monkeypatch.setattr("os.fsync", lambda _: None)
+@pytest.fixture(scope="session")
+def adapter(vit: str, examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of LoRA, over `vit`, which has learned `examples`."""
+    from tests.runs import finetune_here
+    from tests.zeroshot.image_towers import QUICK
+    from zeroshot import FinetuneConfig
+
+    out = tmp_path_factory.mktemp("adapter") / "out"
+    finetune_here(examples, out, FinetuneConfig(model_id=vit, method="lora", **QUICK))
+    return out
 
 
 @pytest.fixture(scope="session")

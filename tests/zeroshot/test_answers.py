@@ -16,16 +16,11 @@ from PIL import Image
 
 from footwork.encoder.dual import DualEncoder
 from tests.models import build_classifier
-from tests.runs import finetune_here, run_here
-from tests.zeroshot.image_towers import LABELS, QUICK, build_tower, draw_classes
-from zeroshot import FinetuneConfig, FinetunedClassifier, TaughtClassifier, ZeroShotClassifier
+from tests.runs import run_here
+from tests.zeroshot.image_towers import LABELS
+from zeroshot import FinetunedClassifier, TaughtClassifier, ZeroShotClassifier
 from zeroshot.options import FinetunedOptions, TeachOptions
 from zeroshot.taught import teach
-
-
-@pytest.fixture(scope="module")
-def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_classes(tmp_path_factory.mktemp("examples") / "colours", 8)
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +34,8 @@ def by_words() -> ZeroShotClassifier:
 
 
 @pytest.fixture(scope="module")
-def finetuned(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> FinetunedClassifier:
-    tower = build_tower(tmp_path_factory.mktemp("vit"), "vit")
-    out = tmp_path_factory.mktemp("finetuned") / "out"
-    finetune_here(examples, out, FinetuneConfig(model_id=str(tower), method="lora", **QUICK))
-    return FinetunedClassifier.load(out, FinetunedOptions(precision="float32"))
+def finetuned(adapter: Path) -> FinetunedClassifier:
+    return FinetunedClassifier.load(adapter, FinetunedOptions(precision="float32"))
 
 
 @pytest.fixture(scope="module")

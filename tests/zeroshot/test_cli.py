@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -32,27 +30,11 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_every_image_gets_its_row_in_order_and_the_right_label(photos: Path) -> None:
-    sources = [photos / "star", photos / "circle" / "0.png", photos / "triangle"]
-    done = run("label", *sources, *WORDS, "--none-below", "none")
-    rows = rows_of(done.stdout)
-    shapes = ["star"] * 4 + ["circle"] + ["triangle"] * 4
-    assert [Path(row["path"]).parent.name for row in rows] == shapes
-    assert [row["label"] for row in rows] == shapes
-    assert all(row[f"s:{row['label']}"] == row["score"] for row in rows)
-
-
 def test_json_lines_hold_the_same_answers_as_a_file(photos: Path, tmp_path: Path) -> None:
     printed, out = answers(photos, *WORDS), tmp_path / "labels.jsonl"
     assert run("label", photos, *WORDS, "-o", out).stdout == ""
     assert [json.loads(line) for line in out.read_text().splitlines()] == printed
     assert set(printed[0]) >= {"path", "label", "score", "scores"}
-
-
-def test_a_list_on_standard_input_names_the_images(photos: Path) -> None:
-    names = [str(photos / "star" / "1.png"), str(photos / "circle" / "2.png")]
-    done = run("label", "-", *WORDS, given="\n".join(names) + "\n")
-    assert [row["path"] for row in rows_of(done.stdout)] == names
 
 
 def test_a_file_whose_name_begins_with_dashes_stands_after_two(
@@ -102,37 +84,6 @@ def test_a_name_too_long_for_a_sidecar_keeps_no_other_from_its_own(
     assert run("undo", tmp_path / "sorted").returncode == 0
 
 
-def test_unreadable_files_keep_their_row_and_end_in_exit_code_three(tmp_path: Path) -> None:
-    folder = draw_folder(tmp_path / "photos", ("star",), each=2)
-    (folder / "star" / "0a.jpg").write_bytes(b"no picture")
-    done = run("label", folder, *WORDS)
-    assert done.returncode == 3
-    assert [bool(row["fault"]) for row in rows_of(done.stdout)] == [False, True, False]
-    assert "0a.jpg: it is no picture of a known kind" in done.stderr
-
-
-def test_nothing_is_sorted_without_yes_and_all_comes_back_by_undo(tmp_path: Path) -> None:
-    folder, target = draw_folder(tmp_path / "photos"), tmp_path / "sorted"
-    before = sorted(path for path in folder.rglob("*") if path.is_file())
-    move = ["label", folder, *WORDS, "--none-below", "none", "--move-to", target]
-    assert "Nothing is done yet" in run(*move).stderr
-    assert not target.exists()
-    assert run(*move, "--yes").returncode == 0
-    assert len(list((target / "star").iterdir())) == 4
-    assert run("undo", target / "footwork-undo.jsonl").returncode == 0
-    assert sorted(path for path in folder.rglob("*") if path.is_file()) == before
-
-
-def test_what_was_taught_labels_shapes_that_no_word_names(tmp_path: Path) -> None:
-    examples = draw_folder(tmp_path / "examples", ("bolt", "crescent"), each=5)
-    taught = tmp_path / "taught"
-    assert "Expected accuracy" in run("teach", examples, taught, "--model", "tiny").stdout
-    rows = answers(examples, "--taught", taught)
-    right = [max(row["scores"], key=row["scores"].get) in row["path"] for row in rows]
-    assert sum(right) >= 9
-    assert "bolt" in run("evaluate", examples, "--taught", taught).stdout
-
-
 def test_an_evaluation_writes_its_report(photos: Path, tmp_path: Path) -> None:
     report = tmp_path / "report"
     command = ["evaluate", photos, "--model", "tiny", "--compare", "{}", "--report", report]
@@ -177,18 +128,6 @@ def test_many_prompts_are_told_before_they_are_read(
     command = ["label", photos, "--model", "tiny", "--labels-file", names]
     assert run(*command).stderr.startswith("Reading 21 prompts for the labels, once; the next")
     assert "prompts for the labels" not in run(*command).stderr
-
-
-def test_a_folder_without_images_says_what_is_supported(tmp_path: Path) -> None:
-    done = run("label", tmp_path, *WORDS)
-    assert done.returncode == 1
-    assert "No image in" in done.stderr
-
-
-def test_the_module_is_the_same_command() -> None:
-    command = [sys.executable, "-m", "zeroshot", "label", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "--none-below" in done.stdout
 
 
 def test_a_fine_tuned_folder_labels_as_a_taught_one_does(photos: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import datasets
 import numpy as np
@@ -232,7 +233,10 @@ def test_what_was_taught_from_memory_is_not_taken_for_what_it_is_judged_by(
 
 def test_advice_and_a_comparison_take_them_too(examples: Path, vit: str, tmp_path: Path) -> None:
     config, held = FinetuneConfig(model_id=vit), dataset(examples)
-    assert advise(held, config).rows == 24
+    no_baseline = patch("zeroshot.pixels.DecodedImages._judge_pretrained", None)
+    with no_baseline, patch("footwork.finetuning.advise.FOLDS", 2):
+        found = advise(held, config)
+    assert (found.rows, set(found.scores)) == (24, {"frozen", "random"})
     options = CompareOptions(methods=("head", "prototypes"), seeds=(0,))
     bad = {"photo": b"\xfftext", "kind": LABELS[0]}
     done = compare([*rows(examples), bad], tmp_path / "compared", config, options)

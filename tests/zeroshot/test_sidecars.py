@@ -13,8 +13,6 @@ import pytest
 from footwork.errors import DataError
 from zeroshot.sorting.sidecars import XmpPacket, sidecars_of, write_sidecar, write_sidecars
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 NAMES = {
     "dc:subject": "{http://purl.org/dc/elements/1.1/}subject",

@@ -17,8 +17,6 @@ from tests.zeroshot.trees import labelled, planned, planted, sort, tree
 from zeroshot.sorting.plan import apply_plan, folder_name, label_folders, plan_sorting
 from zeroshot.sorting.record import opened_record
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 FILES = {"a/1.jpg": "one", "a/2.jpg": "two", "b/1.jpg": "other", "b/3.jpg": "three"}
 LABELS = {"a/1.jpg": "cat", "a/2.jpg": "dog", "b/1.jpg": "cat", "b/3.jpg": None}
 SORTED = {
@@ -249,13 +247,6 @@ def test_two_commands_do_not_sort_into_one_folder(tmp_path: Path) -> None:
     plan = planned(tmp_path, LABELS)
     with opened_record(undo_file), pytest.raises(ConfigError, match="Another command sorts into"):
         apply_plan(plan)
-
-
-def test_names_that_are_no_utf8_and_hold_line_ends_are_sorted(tmp_path: Path) -> None:
-    name = os.fsdecode(b"caf\xe9\n.jpg")
-    undo_file = sort(planted(tmp_path, {name: "1"}), {name: "cat"}, "move")
-    assert (tmp_path / "sorted/cat" / name).read_text() == "1"
-    assert len(undo_file.read_bytes().splitlines()) == 3
 
 
 def test_where_files_cannot_go_is_said_before(tmp_path: Path) -> None:

@@ -215,6 +215,7 @@ def test_it_says_which_images_to_label_next(folder: Path) -> None:
     assert [Path(one.place).name for one in run.skipped] == ["broken.jpg"]
     said = run.to_text()
     assert said.startswith(f"{run.folder} was taught 3 classes by 12 images: discriminant")
+    assert "Expected accuracy on new images of the kind (95 % interval):" in said
     assert f"Label these next:\n  {run.suggestions[0].path}: " in said
     told = [each["path"] for each in run.manifest["label_next"]]
     assert told == [str(one.path) for one in run.suggestions]

@@ -11,7 +11,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from footwork.arrays import DoubleArray
-from footwork.errors import ConfigError
 from footwork.fewshot import forecast
 from footwork.fewshot.blend import Blend, HeldOut, choose_blend
 from footwork.fewshot.examples import Examples, leave_one_out
@@ -82,7 +81,7 @@ def test_the_forecast_finds_nothing_where_there_is_nothing_to_learn(method: str)
     assert np.mean(forecasts) < 1 / 3 + 0.04
 
 
-@pytest.mark.parametrize("per_class", [2, 4, 12])
+@pytest.mark.parametrize("per_class", [2, 12])
 def test_the_forecast_comes_true_and_its_interval_holds(per_class: int) -> None:
     gaps, held = [], []
     for seed in range(40):
@@ -97,8 +96,10 @@ def test_the_forecast_comes_true_and_its_interval_holds(per_class: int) -> None:
     assert np.mean(held) >= 0.9  # 0.95, and what 40 draws may miss it by
 
 
-@pytest.mark.parametrize("per_class", [1, 4, 16])
-@pytest.mark.parametrize(("width", "apart"), [(12, 0.6), (48, 0.4), (200, 0.3)])
+# The fewest examples in the widest space, the most in the narrowest, and between them.
+@pytest.mark.parametrize(
+    ("per_class", "width", "apart"), [(1, 200, 0.3), (4, 48, 0.4), (16, 12, 0.6)]
+)
 def test_it_does_not_lose_to_logistic_regression(per_class: int, width: int, apart: float) -> None:
     gains = []
     new = round_clouds((100,) * 4, 1, apart, width)
@@ -249,18 +250,3 @@ def test_the_bar_refuses_no_more_examples_than_it_may() -> None:
     assert (values < bar).sum() == 9
     assert familiarity_threshold(values[:8], 0.05) == values[:8].min()
     assert familiarity_threshold(np.array([np.nan]), 0.05) is None
-
-
-@pytest.mark.parametrize(
-    ("setting", "said"),
-    [
-        ({"method": "knn"}, "`method` must be one of ensemble, gda"),
-        ({"words": 1.5}, "`words` is a share from 0 to 1, got 1.5"),
-        ({"target_accuracy": 1.0}, "`target_accuracy` is a share between 0 and 1"),
-        ({"refused": 0.0}, "`refused` is a share between 0 and 1"),
-        ({"suggestions": -1}, "`suggestions` must be at least 0"),
-    ],
-)
-def test_impossible_settings_are_refused(setting: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        TeachOptions(**setting)  # type: ignore[arg-type]

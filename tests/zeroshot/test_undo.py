@@ -17,8 +17,6 @@ from zeroshot.sorting.plan import apply_plan, plan_sorting
 from zeroshot.sorting.record import UndoRecord
 from zeroshot.sorting.undo import undo_sorting
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 
 def disks(number: int) -> AbstractContextManager[None]:
     return trees.two_disks("sorted") if number == 2 else nullcontext()
@@ -200,10 +198,12 @@ def test_relative_paths_are_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert tree(tmp_path) == before
 
 
-def test_names_that_are_no_utf8_come_back(tmp_path: Path) -> None:
+def test_names_that_are_no_utf8_and_hold_line_ends_are_sorted_and_come_back(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9\n.jpg")
     before = tree(planted(tmp_path, {name: "1"}))
-    sort(tmp_path, {name: "cat"}, "move")
+    undo_file = sort(tmp_path, {name: "cat"}, "move")
+    assert (tmp_path / "sorted/cat" / name).read_text() == "1"
+    assert len(undo_file.read_bytes().splitlines()) == 3
     put_back(tmp_path)
     assert tree(tmp_path) == before
 

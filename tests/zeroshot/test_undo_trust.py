@@ -18,8 +18,6 @@ from zeroshot.sorting.plan import apply_plan
 from zeroshot.sorting.record import SortedFile, Step, own_key
 from zeroshot.sorting.undo import undo_sorting
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 PART, KEY = ".footwork-0123456789abcdef.part", b"k" * 32
 
 
