@@ -20,7 +20,7 @@ from footwork.files.faults import Fault, counted, fault_lines
 from footwork.files.outputs import require_makeable, require_page
 from footwork.files.paths import path_line, path_text
 from footwork.help_page import IMAGES, INDEX, METHOD, RUN
-from footwork.options import Flag, Flat
+from footwork.options import ConfigFile, Flag, Flat
 from footwork.processes import ALONE, launched_processes
 from search.options import (
     FilterOptions,
@@ -74,7 +74,7 @@ def ask(
     options: Annotated[QueryOptions, AS_ELSEWHERE] = QueryOptions(),  # noqa: B008 - frozen
     filters: Annotated[FilterOptions, AS_ELSEWHERE] = FilterOptions(),  # noqa: B008 - frozen
     output: Annotated[OutputOptions, AS_ELSEWHERE] = OutputOptions(),  # noqa: B008 - frozen
-    config: Annotated[Path | None, Parameter(show=False)] = None,
+    _config: Annotated[Path | None, Parameter(name="--config", show=False)] = None,
 ) -> int:
     """Find images in the folder where you are and below; what is new there is indexed first.
 
@@ -92,7 +92,6 @@ def ask(
         output: As of `query`.
         config: As of `query`.
     """
-    del config  # read by the root command, before the settings are built
     if not words and not like:
         return main(["search", "--help"])
     _require_no_command(words)
@@ -158,7 +157,7 @@ def index(
     watch: Flag = False,
     recheck: Flag = False,
     from_: Annotated[str | None, Parameter(name="--from"), INDEX] = None,
-    config: Path | None = None,
+    _config: ConfigFile = None,
     json: bool = False,
 ) -> int:
     """Make an index of every image below some folders, or bring it up to date.
@@ -185,10 +184,8 @@ def index(
         from_: Copy another index without embedding anything: its folder, http://HOST:19530, or a
             .parquet or .npy file that `export` wrote; with --model also a folder of
             clip-retrieval's, or embeddings that others saved so.
-        config: TOML file of settings; the command line and the environment win.
         json: Print one JSON document.
     """
-    del config  # read by the root command, before the settings are built
     launched = "RANK" in os.environ
     if launched and (watch or from_ is not None):
         raise ConfigError("--watch and --from are for one process: leave the launcher out.")
@@ -256,7 +253,7 @@ def query(
     options: Annotated[QueryOptions, Flat] = QueryOptions(),  # noqa: B008 - frozen
     filters: Annotated[FilterOptions, Flat] = FilterOptions(),  # noqa: B008 - frozen
     output: Annotated[OutputOptions, Flat] = OutputOptions(),  # noqa: B008 - frozen
-    config: Path | None = None,
+    _config: ConfigFile = None,
 ) -> int:
     r"""Find the images that show something; results end where relevance does.
 
@@ -271,9 +268,7 @@ def query(
         options: How many images, and which.
         filters: Which images are asked for.
         output: What is done with the answer.
-        config: TOML file of settings; the command line and the environment win.
     """
-    del config
     from search.answers.answer import looked_for
     from search.index import ImageIndex
     from search.query.asking import unknown_values
@@ -442,7 +437,7 @@ def duplicates(
     raw_cells: Flag = False,
     json: Flag = False,
     html: Path | None = None,
-    config: Path | None = None,
+    _config: ConfigFile = None,
 ) -> int:
     """Find images that are there more than once, and say which to keep; nothing is deleted.
 
@@ -464,9 +459,7 @@ def duplicates(
             put before it, so that no spreadsheet runs the name of a file.
         json: Print one JSON document.
         html: File for one page that shows all groups.
-        config: TOML file of settings; the command line and the environment win.
     """
-    del config  # read by the root command, before the settings are built
     from search.duplicates import rows
     from search.duplicates.duplicates import find_duplicates
     from search.place import find_place
@@ -537,7 +530,7 @@ def export(
     where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
     filters: Annotated[FilterOptions, Flat] = FilterOptions(),  # noqa: B008 - frozen
     json: Flag = False,
-    config: Path | None = None,
+    _config: ConfigFile = None,
 ) -> int:
     """Write all images with their embeddings to a file that other programs read.
 
@@ -548,9 +541,7 @@ def export(
         where: The index.
         filters: Which images are written.
         json: Print one JSON document.
-        config: TOML file of settings; the command line and the environment win.
     """
-    del config
     from search.place import find_place
     from search.query.asking import unknown_values
     from search.transfer.export import export_images, require_exportable

@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 Paths = str | Path | Iterable[str | Path]
 """One file, or several."""
 _OF_PARENTS: list[Any] = []
-"""What a fork has of its parent and keeps: ONNX Runtime lets a session go by waiting for its
-threads, which a fork has not."""
+"""Sessions that a fork has of its parent, never freed: that would wait for threads it lacks."""
 
 
 class ImageIndex:

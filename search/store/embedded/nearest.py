@@ -187,10 +187,10 @@ class ApproximateIndex:
             self._discard()  # of vectors that a compaction has moved
         if len(vectors) < FEWEST or (covered and len(vectors) - covered <= STALE * covered):
             return
-        old = self._open
+        old, index = self._open, None
         if covered and old and len(vectors) < _GROWN * old[0].trained:
             index, trained = _read(self._folder / old[0].file, mapped=False), old[0].trained
-        else:
+        if index is None:  # or its file was damaged meanwhile
             index, trained, covered = _trained(vectors), len(vectors), 0
         for start in range(covered, len(vectors), _ADDED):
             index.add(np.ascontiguousarray(vectors[start : start + _ADDED]))
