@@ -56,7 +56,7 @@ def is_held(data: Any) -> bool:
 def data_name(data: Any) -> str:
     """What messages and manifests call `data`: its path or that of its train, or its type."""
     if not is_held(data):
-        return str(data)
+        return str(data).rstrip("/") or str(data)
     if type(data) is dict and "train" in data:
         return data_name(data["train"])
     held = {"list": "rows", "tuple": "rows", "dict": "splits"}
