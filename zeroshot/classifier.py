@@ -65,16 +65,16 @@ class VectorLabeller(ABC, Reloaded, Generic[Answer]):
 
     @property
     @abstractmethod
-    def encoder(self) -> ImageEncoder:
-        """Gives images their vectors."""
+    def vectors(self) -> ImageEncoder:
+        """Gives images the vectors by which they are judged."""
 
     @abstractmethod
     def _answers(self, rows: RealArray, paths: Sequence[Path | None]) -> Iterator[Answer]:
-        """Judge embeddings, (N, D)."""
+        """Judge vectors, (N, D)."""
 
     def encode_images(self, images: ImagesLike) -> FloatArray:
         """Unit rows, (N, D), of N images as `predict` takes them."""
-        return self.encoder.encode_images(images)
+        return self.vectors.encode_images(images)
 
     def predict(self, images: ImagesLike) -> ImageAnswers[Answer]:
         """Label images, in their order; one alone is answered by a list of one.
@@ -84,14 +84,14 @@ class VectorLabeller(ABC, Reloaded, Generic[Answer]):
         `ImageError` where one cannot be read, a TypeError where one is none of these.
         """
         sources = held_images(images)
-        embeddings = self.encoder.encode_images(sources)
+        embeddings = self.vectors.encode_images(sources)
         paths = [image if isinstance(image, Path) else None for image in sources]
         return ImageAnswers(self.label_embeddings(embeddings, paths), self.labels, sources)
 
     def label_files(self, paths: Iterable[Path | str] | Path | str) -> Iterator[LabelledImage]:
         """Label files of any number in bounded memory, in their order; none of them raises."""
         several = [paths] if isinstance(paths, Path | str) else paths
-        stream = self.encoder.encode_files(map(Path, several))
+        stream = self.vectors.encode_files(map(Path, several))
         while batch := list(islice(stream, self.together)):
             rows = [file.embedding for file in batch if file.embedding is not None]
             read = [file.path for file in batch if file.embedding is not None]
@@ -109,7 +109,7 @@ class VectorLabeller(ABC, Reloaded, Generic[Answer]):
         """Label images that are embedded already, by this model.
 
         Args:
-            embeddings: Shape (N, D), as its `encoder` gives them.
+            embeddings: Shape (N, D), as its `vectors` gives them.
             paths: N paths to answer with.
 
         Raises:
@@ -193,6 +193,11 @@ class ZeroShotClassifier(VectorLabeller[LabelledImage]):
     @property
     def encoder(self) -> ImageTextEncoder:
         """Embeds images and texts."""
+        return self._encoder
+
+    @property
+    def vectors(self) -> ImageEncoder:
+        """As `encoder`."""
         return self._encoder
 
     def encode(self, texts: Sequence[str]) -> FloatArray:

@@ -72,7 +72,7 @@ class LogitTower:
 class FinetunedClassifier(VectorLabeller[LabelledImage]):
     """Labels images with the classes that its tower was fine-tuned on; see `load`.
 
-    What it judges of an image are its logits, (C,), which its `encoder` gives.
+    What it judges of an image are its logits, (C,).
     """
 
     answer = LabelledImage
@@ -94,7 +94,7 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
         self._model, self._processor = model.to(device), processor
         error = published_error(manifest, rule)
         frozen = FrozenClassifier(self._model, options.precision, error)
-        self._encoder = self._stream(frozen)
+        self._logits = self._stream(frozen)
 
     def _stream(self, model: FrozenClassifier) -> PictureStream:
         device = self._model.device
@@ -137,13 +137,13 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
         return self.rule.abstain_below
 
     @property
-    def encoder(self) -> ImageEncoder:
+    def vectors(self) -> ImageEncoder:
         """Gives the logits of images and files."""
-        return self._encoder
+        return self._logits
 
     def logits(self, images: ImagesLike) -> FloatArray:
         """What the model says, before the temperature, (N, C); as `predict_proba`."""
-        return self._encoder.encode_images(images)
+        return self._logits.encode_images(images)
 
     def encode_images(self, images: ImagesLike) -> FloatArray:
         """Unit rows, (N, D), of what the output layer reads of N images as `predict` takes them."""

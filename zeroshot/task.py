@@ -87,7 +87,7 @@ def assess(source: Any, classifier: FinetunedClassifier, files: Path | None = No
             f"The classifier does not know {shortened(map(repr, unknown))}; it was trained on "
             f"{shortened(map(repr, rule.labels))}. Rename these classes, or leave them out."
         )
-    part, logits = embed_labelled_images(classifier.encoder, part)
+    part, logits = embed_labelled_images(classifier.vectors, part)
     targets = part.targets_among(rule.labels)
     evaluation = evaluate_logits(rule.task, rule.labels, targets, logits, rule.given, "images")
     remarks = remark_on_known(trained["data"].get("path"), chosen.data, "images")

@@ -52,7 +52,7 @@ from footwork.processes import launched_processes
 from footwork.prompts.class_embeddings import embed_labels
 from footwork.prompts.templates import spoken
 from footwork.tables.held import data_name
-from zeroshot.classifier import VectorLabeller, label_prompts, open_encoder
+from zeroshot.classifier import ImageEncoder, VectorLabeller, label_prompts, open_encoder
 from zeroshot.labelled_images import (
     LabelledImages,
     SkippedImage,
@@ -167,6 +167,11 @@ class TaughtClassifier(VectorLabeller[TaughtImage]):
                 f"images are embedded by {encoder.model_id} ({encoder.fingerprint}). Use the "
                 "first, or teach again with the second."
             )
+
+    @property
+    def vectors(self) -> ImageEncoder:
+        """As `encoder`."""
+        return self.encoder
 
     @property
     def encoder(self) -> ImageTextEncoder:
