@@ -116,7 +116,7 @@ class PublishConfig(AdaptationConfig):
     def __post_init__(self) -> None:
         """A `ConfigError` where a value is out of range."""
         super().__post_init__()
-        adapter = self.way.adapter
+        adapter = self.method_row.adapter
         if self.merge and adapter is not None and not adapter.merges:
             raise ConfigError(
                 f"`merge` is impossible with --method {self.method}: its adapter changes no weight "
@@ -126,12 +126,12 @@ class PublishConfig(AdaptationConfig):
     @property
     def publishes_adapter(self) -> bool:
         """Whether the folder needs its base."""
-        return self.way.adapter is not None and not self.merge
+        return self.method_row.adapter is not None and not self.merge
 
     @property
     def merge_note(self) -> str | None:
         """What to say of `merge` where there is no adapter, one sentence."""
-        if not self.merge or self.way.adapter is not None:
+        if not self.merge or self.method_row.adapter is not None:
             return None
         return f"--merge has no adapter to merge: {self.method} gives a plain folder."
 

@@ -365,7 +365,7 @@ class LinearTask(TextTask):
 
 def task_of(config: FinetuningConfig) -> TextTask:
     """The task of texts that reads for a method."""
-    return TextTask() if config.way.has_model else LinearTask()
+    return TextTask() if config.method_row.has_model else LinearTask()
 
 
 def _opened() -> AbstractContextManager[TaskOf]:

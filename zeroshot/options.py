@@ -255,7 +255,7 @@ class FinetuneConfig(FinetuningConfig):
     @property
     def augmentation(self) -> Augment:
         """`augment`, for the method."""
-        return "none" if self.way.features_once else self.augment
+        return "none" if self.method_row.features_once else self.augment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,7 +128,7 @@ def advise(task: Task, source: Any, config: FinetuningConfig, notify: Notify) ->
         notify(f"asking the frozen encoder about {min(count, SAMPLE):,} of {count:,} {task.noun}")
         scores, curve, metric = _measured(learner, task.encode(learner, Path(run), notify), notify)
     method, reasons = _reasons(scores, curve, metric, settled)
-    of_steps = method == settled.method and settled.way.rates
+    of_steps = method == settled.method and settled.method_row.rates
     given = "DATA" if is_held(source) else shell_word(source)
     words = [*task.command, given, "OUT", "--method", method]
     if method_of(method).has_model:

@@ -68,14 +68,14 @@ class FinetuningConfig(PublishConfig, LoopConfig):
             raise ConfigError(message)
         if self.loss is not None and (self.class_weights != "none" or self.label_smoothing):
             raise ConfigError("`class_weights` and `label_smoothing` are of the usual loss alone.")
-        if self.target is not None and (self.way.solves or not self.way.rates):
+        if self.target is not None and (self.method_row.solves or not self.method_row.rates):
             raise ConfigError(
                 f"`target` is learned from in steps, with encoder and head, and --method "
                 f"{self.method} trains no head in steps; got {self.target}. Use --method "
                 f"{methods_where(lambda each: bool(each.rates) and not each.solves)}, or leave it "
                 "out."
             )
-        if self.way.has_model:
+        if self.method_row.has_model:
             return
         for field in fields(self):
             value = getattr(self, field.name)
@@ -109,7 +109,7 @@ class FinetuningConfig(PublishConfig, LoopConfig):
 
     def told(self) -> dict[str, Any]:
         """Every setting that means something to the method, by name; functions by theirs."""
-        idle = self.foreign_settings | (set() if self.way.has_model else _OF_A_MODEL)
+        idle = self.foreign_settings | (set() if self.method_row.has_model else _OF_A_MODEL)
         told: dict[str, Any] = {}
         for name in (each.name for each in fields(self) if each.name not in idle):
             value = getattr(self, name)
@@ -181,9 +181,9 @@ class FinetuningConfig(PublishConfig, LoopConfig):
 
     def _plan_in_words(self, settled: Self, sources: dict[str, str], length: str) -> str | None:
         """Rate and length, and where they come from."""
-        if not self.way.has_model:
+        if not self.method_row.has_model:
             return None
-        if self.way.features_once:
+        if self.method_row.features_once:
             stated = [name for name in _OF_STEPS if getattr(self, name) is not None]
             verb = "mean" if len(stated) > 1 else "means"
             idle = f"; {' and '.join(stated)} {verb} nothing to it" if stated else ""

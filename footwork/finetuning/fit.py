@@ -43,7 +43,7 @@ def fit(
     Returns:
         The trained model, as the method adapted it, and how training went.
     """
-    if (learner.callbacks or learner.config.log_to) and not learner.config.way.rates:
+    if (learner.callbacks or learner.config.log_to) and not learner.config.method_row.rates:
         notify(f"{learner.config.method} takes no steps: callbacks and `log_to` hear nothing.")
     model, outcome = _trained(learner, rows, run, resume, notify)
     give_amounts(learner, model)
@@ -54,7 +54,7 @@ def _trained(
     learner: Learner, rows: EncodedRows, run: Path, resume: Path | None, notify: Notify
 ) -> tuple[Any, TrainingOutcome]:
     """As `fit`, but of a regression the model gives amounts by `Learner.scale`."""
-    config, data, method = learner.config, rows.data, learner.config.way
+    config, data, method = learner.config, rows.data, learner.config.method_row
     if not method.has_model:
         return learner.task.fit(learner), TrainingOutcome(history=[], steps=0, best_step=None)
     device, train_rows, precision = compute_device(), data.splits["train"], config.mixed_precision
@@ -143,7 +143,7 @@ def take_adapter(learner: Learner, model: Any, heads: Sequence[str]) -> None:
 
 def solve_again(learner: Learner, rows: EncodedRows, model: Any) -> None:
     """Solve the head on the features that the encoder gives now."""
-    found = solve_output(learner, rows, learner.config.way.adaptation.solve)
+    found = solve_output(learner, rows, learner.config.method_row.adaptation.solve)
     found.put_into(model.get_submodule(output_layer_name(model)))
 
 
@@ -227,10 +227,10 @@ def learn_held_out(learner: Learner, rows: EncodedRows, model: Any) -> tuple[str
         What is to be said of it, if anything was done.
     """
     config, data = learner.config, rows.data
-    if not (config.way.solves and data.held_out and is_few(data)):
+    if not (config.method_row.solves and data.held_out and is_few(data)):
         return ()
     layer = learner.model.get_submodule(output_layer_name(learner.model))
-    found = solve_output(learner, rows, config.way.adaptation.solve, ("train", "validation"))
+    found = solve_output(learner, rows, config.method_row.adaptation.solve, ("train", "validation"))
     found.put_into(layer)
     give_amounts(learner, model)
     count, noun = len(data.splits["validation"]), learner.task.noun

@@ -53,7 +53,7 @@ def begin_head(
         return 0, ()
     if resume and (note := resume_head(learner, run)):
         return 0, (note,)
-    if resume and learner.config.way.adapter is not None:
+    if resume and learner.config.method_row.adapter is not None:
         return 0, ()  # it began with an older version, and at random
     notify("computing the features of the frozen encoder, for the head")
     iterations, note = solve_head(learner, rows, run)
@@ -73,7 +73,7 @@ def solve_head(learner: Learner, rows: EncodedRows, run: Path) -> tuple[int, str
         Iterations, and what to say of it, one sentence.
     """
     learner.model.to(compute_device())
-    reading, method = choose_reading(learner, rows), learner.config.way
+    reading, method = choose_reading(learner, rows), learner.config.method_row
     solver = method.adaptation.solve
     known = rows.solution if reading == "own" and solver is solve else None
     solution = known or solve_output(learner, rows, solver)
@@ -104,7 +104,7 @@ def can_be_solved(learner: Learner) -> bool:
     Where it may read something else than its own (texts), it must stay near its optimum after
     that, if it is not solved again: at the rates of very small encoders it would not.
     """
-    method = learner.config.way
+    method = learner.config.method_row
     if not can_solve_output(learner.model):
         return False
     rate = learner.config.learning_rate or 0.0  # of a head alone there is none
@@ -126,7 +126,7 @@ def solve_output(
     features, targets = [], []
     for split in splits:
         count = len(data.splits[split])
-        chosen = drawn(count, count if config.way.solves else _BEGIN)
+        chosen = drawn(count, count if config.method_row.solves else _BEGIN)
         features.append(logits_of(rows, reader, split, config.mixed_precision, chosen))
         targets.append(data.splits[split].targets[chosen])
     found = None
@@ -158,7 +158,7 @@ def choose_reading(learner: Learner, rows: EncodedRows) -> str:
     chosen = drawn(count, _SAMPLE)
     states = logits_of(rows, FeatureReader(model, states=True), "train", precision, chosen)
     both: tuple[torch.Tensor, ...] = ()
-    few = config.way.solves or count < _PAIRS
+    few = config.method_row.solves or count < _PAIRS
     if data.paired and few and not config.tokens_before and can_read_apart(model.config):
         said = logits_of(rows, SentenceReader(model), "train", precision, chosen)
         both = torch.from_numpy(said).chunk(2, dim=1)
@@ -179,9 +179,9 @@ def choose_reading(learner: Learner, rows: EncodedRows) -> str:
             for reading, part in zip(READINGS, parts, strict=False)
         }
         # A plain language model that trains learns to compare, and does so better in one sequence.
-        if both and (config.way.solves or is_of_sentences(*both)):
+        if both and (config.method_row.solves or is_of_sentences(*both)):
             found["apart"] = loss_on(compared(*both))
-        usual = "mean" if config.way.solves else "own"
+        usual = "mean" if config.method_row.solves else "own"
         margin = found[usual].error
         order = sorted(
             found, key=lambda each: found[each].loss + (margin if each != usual else 0.0)

@@ -61,12 +61,12 @@ def plan(
     data = task.read(source, config) if data is None else data
     config.require_task(data.task)
     model, head, scale = load(task, data, config, preparation)
-    size = task.encoder_size(model) if config.way.has_model else 0
+    size = task.encoder_size(model) if config.method_row.has_model else 0
     rows = len(data.splits["train"])
     contrasts = data.contrasts and not head.known and (not size or can_solve_output(model))
     config, why = config.chosen(rows, size, contrasts=contrasts)
     if why:  # `Task.open` has asked only a method that was named
-        config.way.adaptation.require(model, config)
+        config.method_row.adaptation.require(model, config)
     if config.target is not None:
         require_domains(task, data, model)
     require_own(data, config)
@@ -74,7 +74,7 @@ def plan(
     if why:
         sources["method"] = "the number of rows and the size of the encoder"
     base_id, revision, begins = "", None, None
-    if config.way.has_model:
+    if config.method_row.has_model:
         base_id = resolve_model_id(config.model_id, task.presets)
         revision = model_commit(base_id, config.revision)
         begins = adapter_note(model_folder(base_id, config.revision), settled)
@@ -184,7 +184,7 @@ def load(
             f"--continue goes on with the labels of the adapter. {head.note} Leave it out: the "
             "adapter is then merged into its base, and a new one begins on that."
         )
-    if config.way.solves or not config.way.pretrained:
+    if config.method_row.solves or not config.method_row.pretrained:
         head = HeadOrigin(kept=False, known=head.known)  # whatever it was, it is not begun with
     return model, head, begin_output(data, config, model, kept=head.kept)
 
@@ -194,7 +194,7 @@ def begin_output(
 ) -> tuple[float, float] | None:
     """Put an output layer where its training begins; `Learner.scale` of a regression."""
     targets = data.splits["train"].targets
-    if not config.way.has_model:
+    if not config.method_row.has_model:
         return None
     if data.task == MULTI_LABEL and not kept and config.class_weights == "none":
         start_output(model, frequency_logits(data.task, len(data.labels), targets))
@@ -220,10 +220,10 @@ def settle(
     Raises:
         ConfigError: A setting contradicts the task or the model.
     """
-    rows, length = config.way.epoch(len(data.splits["train"]), task.noun.removesuffix("s"))
+    rows, length = config.method_row.epoch(len(data.splits["train"]), task.noun.removesuffix("s"))
     recipe = None
     own, more = task.settle(config, preparation, model)
-    if config.way.has_model:
+    if config.method_row.has_model:
         recipe = task.recipe(config, model, rows)
         # Here, so that a run is not resumed elsewhere with other rounding.
         own |= {"mixed_precision": settled_precision(config.mixed_precision, model)}

@@ -220,10 +220,10 @@ class Task(ABC):
 
         None where the method takes no steps.
         """
-        rates = config.way.rates.get(self.kind)
+        rates = config.method_row.rates.get(self.kind)
         if rates is None:
             return None
-        begins_solved = config.way.pretrained and self.readings == ("own",)
+        begins_solved = config.method_row.pretrained and self.readings == ("own",)
         size, solved = self.encoder_size(model), begins_solved and can_solve_output(model)
         return recipe_for(rates, size, rows, config.batch_size, solved=solved)
 

@@ -48,7 +48,7 @@ def require_publishable(config: PublishConfig, base: str) -> None:
             f"`push_to_hub` must be a Hub repository (owner/name), got {config.push_to_hub!r}."
         ) from error
     if config.method != AUTO and config.publishes_adapter:
-        _require_public_base(base, config.way)
+        _require_public_base(base, config.method_row)
 
 
 def writable_repository(name: str) -> str:

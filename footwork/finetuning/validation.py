@@ -35,7 +35,7 @@ def settled_by_validation(data: LabelledData, config: FinetuningConfig) -> dict[
     """Settings of a training in steps that hang on the validation rows."""
     found: dict[str, Any] = {"best_metric": config.best_metric or choosing_metric(data)}
     usual = config.early_stopping == FinetuningConfig.early_stopping
-    if config.way.rates and usual and is_few(data):
+    if config.method_row.rates and usual and is_few(data):
         found["early_stopping"] = 0  # nothing is chosen by them
     return found
 
@@ -50,7 +50,7 @@ def few_rows_note(data: LabelledData, config: FinetuningConfig, noun: str) -> tu
     count = len(data.splits["validation"])
     if not is_few(data):
         return ()
-    kept = "the last step of the training is taken" if config.way.rates else ""
+    kept = "the last step of the training is taken" if config.method_row.rates else ""
     bare = "" if data.task == REGRESSION else "no temperature is fitted"
     left = " and ".join(filter(None, (kept, bare)))
     said = f"Only {count} of the {noun} {'is' if count == 1 else 'are'} there to validate"

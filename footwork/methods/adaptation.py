@@ -239,7 +239,7 @@ def require_adaptable(
         name = type(model).__name__
         raise ConfigError(f"{name} has no activation checkpointing. Leave it out.")
     if config.method != AUTO or config.stated_settings:
-        config.way.adaptation.require(model, config)
+        config.method_row.adaptation.require(model, config)
 
 
 def adaptation_of(model: Any) -> Adaptation:

@@ -41,7 +41,7 @@ class Contrastive(Adaptation):
         self, job: TrainingJob, config: FinetuningConfig, solve_head: Callable[[], None]
     ) -> TrainingJob:
         """The job on pairs of its rows, two inputs a row: so a step may be split between pairs."""
-        count, _ = config.way.epoch(len(job.targets), "")
+        count, _ = config.method_row.epoch(len(job.targets), "")
         first, second, same = drawn_pairs(job.targets.numpy(), count, config.seed)
         lengths, numbers, pad = np.asarray(job.lengths), np.asarray(job.numbers), job.pad
 

@@ -39,7 +39,7 @@ class Peft(Adaptation):
 
     def require(self, model: PreTrainedModel, config: AdaptationConfig) -> None:
         """Refuse an encoder without `targets`, and one of convolutions where peft has none."""
-        if has_convolutions(model, self.targets(model)) and not config.way.convolves:
+        if has_convolutions(model, self.targets(model)) and not config.method_row.convolves:
             raise ModelError(
                 f"{type(model).__name__} has convolutions, which peft cannot adapt by "
                 f"{config.method}. Use --method {methods_where(lambda method: method.convolves)}."

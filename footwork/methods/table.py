@@ -391,21 +391,21 @@ class AdaptationConfig(Settings):
     @property
     def foreign_settings(self) -> set[str]:
         """Those that mean nothing to the method."""
-        return {*_of_some()} - {*self.way.settings}
+        return {*_of_some()} - {*self.method_row.settings}
 
     @property
-    def way(self) -> Method:
-        """The method; of `auto` the usual one, until it is `chosen`."""
+    def method_row(self) -> Method:
+        """Of the table, the row of the method; of `auto` the usual one, until it is `chosen`."""
         return method_of(USUAL if self.method == AUTO else self.method)
 
     @property
     def tokens_before(self) -> int:
         """That the method puts before each text."""
-        return self.prompt_length if "prompt_length" in self.way.settings else 0
+        return self.prompt_length if "prompt_length" in self.method_row.settings else 0
 
     def require_task(self, task: str) -> None:
         """Refuse a task, a `problem_type` of transformers, that the method cannot learn."""
-        if self.way.one_class and task != _ONE_CLASS:
+        if self.method_row.one_class and task != _ONE_CLASS:
             others = methods_where(lambda method: not method.one_class)
             kind = task.removesuffix("_classification").replace("_", " ")
             raise ConfigError(

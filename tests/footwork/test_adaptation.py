@@ -203,7 +203,7 @@ def answers(model: Any) -> torch.Tensor:
 def trained(base: Path, method: str, run: Path, resume: Path | None = None) -> Any:
     """A classifier after four steps of a method."""
     config, model = AdaptationConfig(method=method), classifier(base)
-    adaptation = config.way.adaptation
+    adaptation = config.method_row.adaptation
     adapted = adaptation.adapt(model, config, str(base), None)
     batch, pad, lengths = toy_rows(model)
 
@@ -261,7 +261,7 @@ def test_what_a_method_cannot_adapt_is_refused_with_what_can(
 ) -> None:
     config, said = AdaptationConfig(method=method), REFUSED[method, family]
     with pytest.raises(FootworkError, match=f"{said}.* Use --method "):
-        config.way.adaptation.require(classifier(bases(family)), config)
+        config.method_row.adaptation.require(classifier(bases(family)), config)
 
 
 @pytest.mark.parametrize(("method", "family"), sorted({*TAKEN} - {*TRAINED}))
@@ -269,7 +269,7 @@ def test_what_a_method_adapts_is_saved_and_merged_on_every_kind_of_encoder(
     method: str, family: str, bases: Callable[[str], Path], tmp_path: Path
 ) -> None:
     base, config = bases(family), AdaptationConfig(method=method)
-    adaptation = config.way.adaptation
+    adaptation = config.method_row.adaptation
     adaptation.require(model := classifier(base), config)
     model = adaptation.adapt(model, config, str(base), None)
     adaptation.begin(model, 4)
@@ -288,11 +288,11 @@ def test_what_a_method_trains_is_resumed_saved_and_merged_to_the_last_bit(
     method: str, family: str, bases: Callable[[str], Path], tmp_path: Path
 ) -> None:
     base, config, run = bases(family), AdaptationConfig(method=method), tmp_path / "run"
-    config.way.adaptation.require(classifier(base), config)
+    config.method_row.adaptation.require(classifier(base), config)
     model = trained(base, method, run)
     sizes = [each.numel() for _, each in trainable(model)]
     everything = sum(each.numel() for each in model.parameters())
-    assert (sum(sizes) < everything) == (config.way.share < 1)
+    assert (sum(sizes) < everything) == (config.method_row.share < 1)
 
     (run / OUTCOME).unlink()  # as if it had been killed in its second epoch
     shutil.rmtree(checkpoints(run)[-1])

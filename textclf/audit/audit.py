@@ -114,7 +114,7 @@ def audit_table(
     config = _of_adapter(config)
     labelled = load_data(with_splits(data, validation, test), replace(config, keep_going=True))
     _require_learnable(labelled, config)
-    if not config.way.has_model:
+    if not config.method_row.has_model:
         config.settled(labelled.task, None, "", {})
         return audit_data(labelled)
     said: tuple[str, ...] = ()
@@ -128,8 +128,8 @@ def audit_table(
     size = model.size.encoder_parameters
     contrasts = labelled.contrasts and model.solvable and model.classes != set(labelled.labels)
     config, why = config.chosen(len(labelled.train), size, contrasts=contrasts)
-    rates = config.way.rates.get("text")
-    rows, length = config.way.epoch(len(labelled.train), "row")
+    rates = config.method_row.rates.get("text")
+    rows, length = config.method_row.epoch(len(labelled.train), "row")
     recipe = None if rates is None else recipe_for(rates, size, rows, config.batch_size)
     room_for_texts(model.vocabulary.tokenizer, config.max_length)
     own, cut = config.within(model.size.positions)

@@ -114,7 +114,7 @@ def estimate_cost(
         validation: The same, read at the end of each epoch, the last one whole or not.
     """
     device, flops, flops_in_float32 = _matrix_rates(config.mixed_precision)
-    method, tokens = config.way, int(train.sum())
+    method, tokens = config.method_row, int(train.sum())
     train, validation = train + config.tokens_before, validation + config.tokens_before
     (steps, _), sides = method.epoch(len(train), ""), 2 if method.pairs else 1
     # Each text is as long as the longest of its batch, which has texts of like length.
