@@ -21,7 +21,7 @@ from footwork.evaluation.decision import DecisionRule, rule_of
 from footwork.files.folders import read_manifest
 from footwork.images.held import ImagesLike
 from footwork.inference.frozen import frozen_model
-from footwork.inference.halving import ElasticBatch, unit_rows
+from footwork.inference.halving import ElasticBatch, unit_embeddings
 from footwork.inference.rounding import Closeness, FrozenClassifier, published_error
 from footwork.models.heads import output_layer_name
 from footwork.models.hub import trained_folder
@@ -148,7 +148,7 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
     def encode_images(self, images: ImagesLike) -> FloatArray:
         """Unit rows, (N, D), of what the output layer reads of N images as `predict` takes them."""
         rows = self._features.encode_images(images)
-        return unit_rows(torch.tensor(rows)) if len(rows) else np.zeros((0, 0), np.float32)
+        return unit_embeddings(torch.tensor(rows)) if len(rows) else np.zeros((0, 0), np.float32)
 
     @cached_property
     def _features(self) -> PictureStream:

@@ -246,7 +246,7 @@ def _images_of_table(table: Table, folder: Path, stated: StatedLabels) -> Labell
         elif isinstance(labelled, Fault):
             reason = reason or labelled.reason
         elif reason is None:
-            known = labels.setdefault(_place(folder, image), labelled)
+            known = labels.setdefault(_path_of(folder, image), labelled)
             if known == labelled:
                 continue
             reason = f"{image} has the label {', '.join(map(repr, known)) or 'none'} already"
@@ -284,7 +284,7 @@ def _kind_of(
     return kind
 
 
-def _place(folder: Path, image: Path | str) -> Path:
+def _path_of(folder: Path, image: Path | str) -> Path:
     """Of an image; a table of ours has a ' before a name that a spreadsheet would run."""
     if isinstance(image, Path):
         return folder / image

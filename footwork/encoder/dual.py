@@ -34,7 +34,7 @@ from footwork.errors import ModelError
 from footwork.files.plain_files import content_hash
 from footwork.images.held import ImagesLike
 from footwork.inference.frozen import cast_linear_weights, steady_linears
-from footwork.inference.halving import ElasticBatch, unit_rows
+from footwork.inference.halving import ElasticBatch, unit_embeddings
 from footwork.inference.tokens import held_texts, of_one_length
 from footwork.models import checkpoints
 from footwork.models.hub import IMAGE_PRESETS, resolve_model_id
@@ -161,7 +161,7 @@ class ImageTower:
         # One context each: they belong to the thread.
         in_dtype = torch.autocast(device.type, self._dtype, enabled=self._lowered)
         with self._turn, torch.inference_mode(), in_dtype:
-            return unit_rows(self._model.get_image_features(**inputs).pooler_output)
+            return unit_embeddings(self._model.get_image_features(**inputs).pooler_output)
 
 
 class TextTower:
@@ -222,7 +222,7 @@ class TextTower:
             for name in texts[0]
         }
         with torch.inference_mode():
-            return unit_rows(self.model.get_text_features(**inputs).pooler_output)
+            return unit_embeddings(self.model.get_text_features(**inputs).pooler_output)
 
     def _tokenize(self, texts: Sequence[str], **options: Any) -> Any:
         lowered = [text.lower() if self.lowers else text for text in texts]

@@ -115,7 +115,7 @@ def shares(items: Iterable[Item], workers: int, size: Callable[[], int]) -> Iter
         yield [waiting.popleft() for _ in range(min(fair, largest, len(waiting)))]
 
 
-def unit_rows(features: torch.Tensor) -> FloatArray:
+def unit_embeddings(features: torch.Tensor) -> FloatArray:
     """Features (B, D) of any dtype, normalised, in float32; a `ModelError` where they are none."""
     if features.ndim != 2:
         raise ModelError(

@@ -13,7 +13,7 @@ from transformers import Blip2Config
 
 from footwork.encoder.dual import DualEncoder
 from footwork.errors import ModelError
-from footwork.inference.halving import unit_rows
+from footwork.inference.halving import unit_embeddings
 from footwork.models.hub import IMAGE_PRESETS
 from tests.dual_encoders import build_dual_encoder, draw_image
 from tests.models import build_base
@@ -51,7 +51,7 @@ def test_a_model_of_another_kind_is_told_what_is_supported(tmp_path: Path) -> No
 
 def test_a_tower_that_gives_no_single_vector_is_refused() -> None:
     with pytest.raises(ModelError, match=r"gives \(2, 5, 8\) where one vector a row is wanted"):
-        unit_rows(torch.ones(2, 5, 8))
+        unit_embeddings(torch.ones(2, 5, 8))
 
 
 def test_missing_weights_and_such_that_are_no_numbers_are_refused(

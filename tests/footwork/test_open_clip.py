@@ -18,7 +18,7 @@ from torch import nn
 from footwork.encoder.dual import DualEncoder
 from footwork.errors import ModelError
 from footwork.images.decoding import decode_image
-from footwork.inference.halving import unit_rows
+from footwork.inference.halving import unit_embeddings
 from footwork.models import open_clip
 from footwork.models.open_clip import convert
 from footwork.options import EncoderConfig
@@ -148,8 +148,8 @@ def test_a_converted_checkpoint_gives_the_same_vectors(
         rows = [
             model.encode_text(torch.tensor(tokenizer(each)["input_ids"])[None]) for each in texts
         ]
-    assert_allclose(encoder.encode_images(image), unit_rows(expected), atol=1e-5)
-    assert_allclose(encoder.encode_texts(texts), unit_rows(torch.cat(rows)), atol=1e-5)
+    assert_allclose(encoder.encode_images(image), unit_embeddings(expected), atol=1e-5)
+    assert_allclose(encoder.encode_texts(texts), unit_embeddings(torch.cat(rows)), atol=1e-5)
     assert encoder.logit_scale == pytest.approx(np.exp(2.5))
 
 
