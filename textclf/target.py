@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from footwork.errors import DataError
-from footwork.finetuning.domains import and_target, known_targets
+from footwork.finetuning.domains import add_target_split, known_targets
 from footwork.tables.columns import find_column, find_name, label_names
 from footwork.tables.labels import Fault, kind_for_model, label_cells, resolve_task, split_cell
 from footwork.tables.reader import Table, gathered
@@ -46,7 +46,7 @@ def with_target(data: TextData, source: str, config: TrainConfig) -> TextData:
     if not config.table_format.skip_bad_rows:
         raise_bad_rows(usable.skipped)
     data = replace(data, skipped=(*data.skipped, *table.skipped, *usable.skipped))
-    return and_target(data, usable, config.seed, _content, (Path(source).name, why))
+    return add_target_split(data, usable, config.seed, _content, (Path(source).name, why))
 
 
 def _content(part: Examples) -> bytes:

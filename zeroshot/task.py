@@ -26,7 +26,7 @@ from footwork.files.faults import shortened
 from footwork.files.plain_files import content_of
 from footwork.finetuning.card import PLACE
 from footwork.finetuning.data import Inputs, LabelledData, held_out, remark_on_known
-from footwork.finetuning.domains import and_target, known_targets
+from footwork.finetuning.domains import add_target_split, known_targets
 from footwork.finetuning.interface import Interface, function_of
 from footwork.finetuning.task import CardWords, Learner, Notify, Task, TaskOf
 from footwork.finetuning.train import TrainedRun
@@ -166,7 +166,7 @@ def with_target(data: LabelledData, folder: Path, config: FinetuneConfig) -> Lab
     every = Inputs(found.paths, known_targets(labels, data.labels, data.task))
     data = replace(data, notes=(*data.notes, *found.remarks))
     said = folder.name, "no sub-folder is called like a class"
-    return and_target(data, every, config.seed, _content, said)
+    return add_target_split(data, every, config.seed, _content, said)
 
 
 def _content(part: Inputs) -> bytes:

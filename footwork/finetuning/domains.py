@@ -52,7 +52,7 @@ def known_targets(
     return targets
 
 
-def and_target(
+def add_target_split(
     data: Data,
     every: Any,
     seed: int,
@@ -61,10 +61,16 @@ def and_target(
 ) -> Data:
     """The data with rows of another domain as its split `target`: twice as many as train, at most.
 
-    `every` are all that can be read: a split that can `take` some, its targets NaN where no label
-    is known. By the seed they are drawn, `content` gives what some of them hold, and `said` are
-    what the target is called, and why no label is known, where none is. A `DataError` where there
-    are not even two.
+    Args:
+        data: What is trained on.
+        every: All that can be read: a split that can `take` some, its targets NaN where no label is
+            known.
+        seed: By which they are drawn.
+        content: The bytes of a split, for its hash.
+        said: What the target is called, and why no label is known, where none is.
+
+    Raises:
+        DataError: There are not even two.
     """
     count, (name, why) = len(every), said
     if count < _FEWEST:
@@ -210,7 +216,7 @@ class RearrangedRows(EncodedRows):
         return {name: torch.cat([each[name] for each in batches])[order] for name in batches[0]}
 
 
-def with_target(rows: EncodedRows, seed: int) -> EncodedRows:
+def with_target_rows(rows: EncodedRows, seed: int) -> EncodedRows:
     """Rows whose training split has, after its own, those of the target to learn from."""
     learned, _ = target_halves(rows.data, seed)
     places = {

@@ -18,7 +18,7 @@ from footwork.arrays import FloatArray
 from footwork.errors import ModelError, first_line
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
-from footwork.finetuning.domains import with_target
+from footwork.finetuning.domains import with_target_rows
 from footwork.finetuning.head import begin_head, loss_of, solve_output
 from footwork.finetuning.plan import begin_output, load
 from footwork.finetuning.task import EncodedRows, Learner, Notify, logits_of
@@ -154,7 +154,7 @@ def adaptation_to(
     config, classifier = learner.config, learner.classifier_in(model)
     if config.target is None:
         return rows, nullcontext
-    both = with_target(rows, config.seed)
+    both = with_target_rows(rows, config.seed)
     place = classifier, output_layer_name(classifier)
     steps = config.steps_over(len(both.lengths("train")))
     return both, partial(adversarial, place=place, steps=steps, seed=config.seed)
