@@ -60,9 +60,9 @@ def _trained(
     device, train_rows, precision = compute_device(), data.splits["train"], config.mixed_precision
     iterations, notes = begin_head(learner, rows, run, resume, notify)
     # Beside adapters a head that was solved keeps to its optimum; images have it learn as they do.
-    keeps = notes and method.adapter is not None and learner.task.readings != ("own",)
-    solved = head_names(learner.model) if keeps else ()
+    keeps = bool(notes) and method.adapter is not None and learner.task.chooses_reading
     heads = head_names(learner.model)
+    solved = heads if keeps else ()
     model = method.adaptation.adapt(learner.model, config, learner.base_id, learner.revision)
     if config.continue_adapter:
         take_adapter(learner, model, heads)

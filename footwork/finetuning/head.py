@@ -109,7 +109,7 @@ def can_be_solved(learner: Learner) -> bool:
         return False
     rate = learner.config.learning_rate or 0.0  # of a head alone there is none
     gentle = rate <= (GENTLE if method.adapter is None else ADAPTERS_GENTLE) or method.solves
-    gentle |= learner.task.readings == ("own",)
+    gentle |= not learner.task.chooses_reading
     return method.pretrained and gentle and not learner.head.kept
 
 
@@ -152,7 +152,7 @@ def choose_reading(learner: Learner, rows: EncodedRows) -> str:
     model, config, data = learner.model, learner.config, rows.data
     if reads_apart(model):
         return "apart"
-    if len(learner.task.readings) == 1:
+    if not learner.task.chooses_reading:
         return learner.task.readings[0]
     count, precision = len(data.splits["train"]), config.mixed_precision
     chosen = drawn(count, _SAMPLE)

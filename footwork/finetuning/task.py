@@ -203,6 +203,11 @@ class Task(ABC):
         What the model cannot do whatever the rows are is refused here, before they are read.
         """
 
+    @property
+    def chooses_reading(self) -> bool:
+        """Whether a head may read several things, of which the best is found."""
+        return len(self.readings) > 1
+
     @abstractmethod
     def read(self, source: Any, config: Any) -> LabelledData:
         """The labelled rows, in splits; the rows of `config.target` as one of them, `target`."""
@@ -223,7 +228,7 @@ class Task(ABC):
         rates = config.method_row.rates.get(self.kind)
         if rates is None:
             return None
-        begins_solved = config.method_row.pretrained and self.readings == ("own",)
+        begins_solved = config.method_row.pretrained and not self.chooses_reading
         size, solved = self.encoder_size(model), begins_solved and can_solve_output(model)
         return recipe_for(rates, size, rows, config.batch_size, solved=solved)
 
