@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclopts import App
 
+from footwork.finetuning.cli import add_commands
 from footwork.finetuning.config import FinetuningConfig
+from footwork.methods.table import PROBE
 from tests.runs import quick_ending
 from tests.toy_task import NUMBERS, NumberTask, draw_numbers
 
@@ -35,3 +39,15 @@ def test_a_task_of_a_page_trains_reloads_in_a_fresh_process_and_predicts(
     card = (out / "README.md").read_text()
     assert "It gives a row of numbers one of 2 classes: `down`, `up`." in card
     assert {path.name for path in out.iterdir()} >= {"divisor.json", "report", "footwork.json"}
+
+
+def test_its_commands_are_one_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, base = draw_numbers(tmp_path, 60)
+    app = App(name="numbers", help_format="plaintext", result_action="return_value")
+    add_commands(app, FinetuningConfig, "tests.toy_task:NUMBERS", "learn", "Rows of numbers.")
+    words = ["--model-id", base, "--method", PROBE, "--seed", "1", "--json"]
+    with quick_ending():
+        assert app(["learn", str(table), str(tmp_path / "out"), *words]) == 0
+    assert json.loads(capsys.readouterr().out)["labels"] == ["down", "up"]
+    app(["advise", "--help"])
+    assert "What `learn` takes." in capsys.readouterr().out

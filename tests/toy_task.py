@@ -87,8 +87,9 @@ class NumberTask(Task):
     def open(self, config: FinetuningConfig) -> Divisor:
         return Divisor()
 
-    def read(self, source: Path, config: FinetuningConfig) -> LabelledData:
-        columns = dict(read_table(source).columns)
+    def read(self, source: str | Path, config: FinetuningConfig) -> LabelledData:
+        table = Path(source)
+        columns = dict(read_table(table).columns)
         names = sorted(set(columns["label"]))
         targets = np.array([names.index(label) for label in columns.pop("label")])
         rows = tuple(tuple(map(float, row)) for row in zip(*columns.values(), strict=True))
@@ -99,7 +100,7 @@ class NumberTask(Task):
             labels=tuple(names),
             splits={"train": every.take(~held), "validation": every.take(held)},
             held_out=True,
-            sha256=sha256(source.read_bytes()).hexdigest(),
+            sha256=sha256(table.read_bytes()).hexdigest(),
         )
 
     def load(self, config: Any, data: Any, preparation: Any) -> tuple[Any, HeadOrigin]:

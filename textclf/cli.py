@@ -32,7 +32,7 @@ app = App(
 add_commands(
     app,
     TrainConfig,
-    "textclf.task",
+    "textclf.task:INTERFACE",
     "train",
     "Labelled texts: CSV, TSV, JSON lines or Parquet, a folder of train/validation/test files or "
     "of `save_to_disk`, or a Hub id.",

@@ -265,7 +265,7 @@ def teach(
 add_commands(
     app,
     FinetuneConfig,
-    "zeroshot.task",
+    "zeroshot.task:INTERFACE",
     "finetune",
     "Labelled images: a folder with one sub-folder a class, or with such folders named train, "
     "validation and test, a table with the columns `path` and `label`, a folder of `save_to_disk`, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -15,22 +15,26 @@ from footwork.finetuning.comparison_plan import CompareOptions
 from footwork.finetuning.config import FinetuningConfig
 from footwork.options import ConfigFile, Flat
 
+if TYPE_CHECKING:
+    from footwork.finetuning.interface import Interface
+
 
 def add_commands(
-    app: App, config: type[FinetuningConfig], module: str, name: str, data_help: str
+    app: App, config: type[FinetuningConfig], interface: str, name: str, data_help: str
 ) -> None:
     """Give an application its commands of fine-tuning.
 
     Args:
         app: Of the application.
         config: The class of its settings.
-        module: Where the functions of its `Interface` stand; imported when one is called.
-        name: Of the function that fine-tunes, and of its command.
+        interface: Module and name of its `Interface`, imported when a command is called.
+        name: Of the command that fine-tunes.
         data_help: What that learns from.
     """
 
-    def function(called: str) -> Any:
-        return getattr(import_module(module), called)
+    def offered() -> Interface[Any]:
+        module, _, variable = interface.partition(":")
+        return getattr(import_module(module), variable)
 
     def train(
         data: str,
@@ -53,7 +57,7 @@ def add_commands(
             overwrite: Replace the folder, or an unfinished run of it.
             json: Print one JSON document.
         """
-        run = partial(function(name), data, out, settings)
+        run = partial(offered().train, data, out, settings)
         return tell_run(run, resume=resume, overwrite=overwrite, json=json)
 
     def compare(
@@ -79,7 +83,7 @@ def add_commands(
             overwrite: Replace the folder, or an unfinished comparison of it.
             json: Print one JSON document.
         """
-        run = partial(function("compare"), data, out, settings, what)
+        run = partial(offered().compare, data, out, settings, what)
         return tell_run(run, resume=resume, overwrite=overwrite, json=json)
 
     def advise(
@@ -97,7 +101,7 @@ def add_commands(
             settings: Of the run that is planned, its method left open.
             json: Print one JSON document.
         """
-        return tell_found(function("advise")(data, settings, notify=note), json=json)
+        return tell_found(offered().advise(data, settings, notify=note), json=json)
 
     def merge(
         model: str, out: Path, /, *, revision: str | None = None, overwrite: bool = False
@@ -113,7 +117,7 @@ def add_commands(
             revision: Branch, tag or commit of the model on the Hub.
             overwrite: Replace the folder.
         """
-        difference = function("merge")(model, out, overwrite, revision=revision)
+        difference = offered().merge(model, out, overwrite, revision=revision)
         print_text(f"{out} holds the merged model; its logits differ by {difference:.1e} at most.")
         return DONE
 
