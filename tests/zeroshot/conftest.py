@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.towers import Exports
-
 if TYPE_CHECKING:
+    from tests.towers import Exports
     from zeroshot.labelled_images import LabelledImages
 
 
