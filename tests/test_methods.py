@@ -170,6 +170,9 @@ def test_a_setting_of_one_method_is_refused_by_the_others() -> None:
         "prefix_length": 8,
     }
     assert set(other) == owned
+    for setting, owner in (("top_layers", "top-k"), ("adapter_size", "adapter")):
+        assert [n for n, method in METHODS.items() if setting in method.settings] == [owner]
+    assert METHODS["prefix"].settings == ("prefix_length",)
     for setting, value in other.items():
         owners = [name for name, method in METHODS.items() if setting in method.settings]
         ways = {AUTO: METHODS[USUAL], **METHODS, **OF_PEFT}

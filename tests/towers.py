@@ -6,9 +6,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from footwork.encoder.dual import DualEncoder
+if TYPE_CHECKING:
+    from footwork.encoder.dual import DualEncoder
 
 
 class Exports:

@@ -201,6 +201,14 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
         load_shape(str(tower))
 
 
+def test_adapters_and_plain_folders_load_ready_to_answer(base: Path, tmp_path: Path) -> None:
+    plain, adapter = build_classifier(tmp_path / "plain"), build_adapter(tmp_path / "adapter", base)
+    for folder in (plain, adapter):
+        model, tokenizer = load_trained(folder)
+        assert model(**tokenizer("a good film", return_tensors="pt")).logits.shape == (1, 2)
+        assert not model.training
+
+
 def test_a_plain_folder_without_its_head_is_refused(tmp_path: Path) -> None:
     folder = build_classifier(tmp_path / "plain", "bert")
     keep_weights(folder, lambda name: not name.startswith("classifier"))

@@ -202,7 +202,7 @@ def test_a_shell_completes_commands_and_options() -> None:
 
 def test_other_shells_have_a_script_of_theirs(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["completion", "zsh"]) == 0
-    assert "compdef" in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith("\ncompdef _cyclopts_footwork footwork\n")
     assert cli.main(["completion", "cmd"]) == 2
     assert "must be one of bash, zsh, fish, powershell" in capsys.readouterr().err
 

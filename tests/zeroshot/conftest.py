@@ -1,4 +1,4 @@
-"""Each test has a cache of its own, and exports no text half that one before it has exported."""
+"""Each test has a cache of its own."""
 
 from __future__ import annotations
 
@@ -8,18 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.towers import Exports
-
 if TYPE_CHECKING:
+    from tests.towers import Exports
     from zeroshot.labelled_images import LabelledImages
 
 
 @pytest.fixture(autouse=True)
-def own_home(
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-    exported_once: None,  # noqa: ARG001
-) -> Path:
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path_factory.mktemp("footwork-home")
     monkeypatch.setenv("FOOTWORK_HOME", str(home))
     return home

@@ -46,6 +46,7 @@ def test_a_file_whose_name_begins_with_dashes_stands_after_two(
     assert [row["path"] for row in rows_of(done.stdout)] == ["'--indoor.png"]
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_what_little_is_missing_of_a_picture_is_told(photos: Path, tmp_path: Path) -> None:
     content = (photos / "star" / "1.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(content[: len(content) - 40])

@@ -98,6 +98,7 @@ def test_a_copy_is_known_by_its_content(photos: Path, index: Path, tmp_path: Pat
     assert [row["label"] for row in rows] == ["star"]
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_new_and_changed_files_are_encoded(tmp_path: Path) -> None:
     folder, index = draw_folder(tmp_path / "photos", ("star", "circle"), each=2), tmp_path / "i"
     indexed(folder, index)
@@ -115,7 +116,7 @@ def test_new_and_changed_files_are_encoded(tmp_path: Path) -> None:
     assert len(answers("--index", index, *WORDS)) == 4
 
 
-@pytest.mark.usefixtures("no_model")
+@pytest.mark.usefixtures("no_model", "exported_once")
 def test_a_file_known_as_no_image_is_not_tried_again(tmp_path: Path) -> None:
     folder, index = draw_folder(tmp_path / "photos", ("star",), each=1), tmp_path / "i"
     (folder / "broken.png").write_bytes(b"no picture")
@@ -177,6 +178,7 @@ def test_conditions_choose_images_of_the_index(photos: Path, index: Path) -> Non
     assert "or --index" in complaint("label", *WORDS)
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_images_that_are_gone_get_no_sidecar(tmp_path: Path) -> None:
     folder, index = draw_folder(tmp_path / "photos", ("star",), each=2), tmp_path / "i"
     indexed(folder, index)
@@ -188,6 +190,7 @@ def test_images_that_are_gone_get_no_sidecar(tmp_path: Path) -> None:
     assert left == ["1.png", "1.png.xmp"]
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_what_an_index_takes_for_an_image_is_sorted_only_if_it_decodes(tmp_path: Path) -> None:
     folder, index = draw_folder(tmp_path / "photos", ("star",), each=3), tmp_path / "i"
     indexed(folder, index)
