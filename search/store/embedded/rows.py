@@ -14,7 +14,6 @@ from search.filters import Filter
 from search.paths import real_path, stored_text, words_of
 from search.records import DATE_SOURCES, ImageRecord
 from search.store.embedded.catalog import Catalog
-from search.store.protocol import batched
 
 PRESENT = "present AND slot IS NOT NULL"
 EXCLUSIONS = "exclusions"
@@ -22,8 +21,8 @@ EXCLUSIONS = "exclusions"
 
 _BELOW = "(path = ? OR (path > ? AND path < ?))"
 """Holds for a file or folder, and for all below it; its values are `_below`'s."""
-_LISTED = "SELECT value FROM json_each(?)"
-_TOGETHER = 10_000  # sizes asked for at once
+LISTED = "SELECT value FROM json_each(?)"
+"""All of a list in JSON, such as `listed` gives of texts."""
 _COLUMNS = [one.name for one in fields(ImageRecord) if one.name != "labels"]
 _READ = ", ".join(_COLUMNS)
 _WRITTEN = f"{_READ}, camera_folded"
@@ -65,8 +64,13 @@ def _below(folder: str) -> tuple[str, str, str]:
     return stored, f"{stored}/", f"{stored}0"  # 0 comes next after /
 
 
-def _listed(texts: Iterable[str]) -> str:
-    """The value of `_LISTED`."""
+def at_or_below(path: str | None) -> tuple[str, Sequence[str]]:
+    """A condition of a file or folder and all below it, for None of all files, and its values."""
+    return ("true", ()) if path is None else (_BELOW, _below(path))
+
+
+def listed(texts: Iterable[str]) -> str:
+    """The value of `LISTED`."""
     return json.dumps([stored_text(text) for text in texts])
 
 
@@ -111,33 +115,6 @@ def read_files(catalog: Catalog, condition: str = "true", *values: Any) -> Itera
     return (_record_of(catalog, row) for row in rows)
 
 
-def read_below(catalog: Catalog, path: str | None) -> Iterator[ImageRecord]:
-    """Every file that is `path` or lies below it; all files without one."""
-    return read_files(catalog) if path is None else read_files(catalog, _BELOW, *_below(path))
-
-
-def count_files(catalog: Catalog, path: str | None) -> list[int]:
-    """How many of the files that `read_below` gives are images, unreadable, not there."""
-    place, values = ("", ()) if path is None else (f" AND {_BELOW}", _below(path))
-    return [
-        catalog.one(f"SELECT count(*) FROM files WHERE {condition}{place}", *values)
-        for condition in (PRESENT, "present AND slot IS NULL", "NOT present")
-    ]
-
-
-def read_by_path(catalog: Catalog, paths: Sequence[str]) -> list[ImageRecord]:
-    """Files by their paths, with labels, in any order."""
-    records = read_files(catalog, f"path IN ({_LISTED})", _listed(paths))
-    return with_labels(catalog, list(records))
-
-
-def read_by_size(catalog: Catalog, sizes: Iterable[int]) -> Iterator[ImageRecord]:
-    """Images of some sizes in bytes, present or not, without labels."""
-    for some in batched(dict.fromkeys(sizes), _TOGETHER):
-        condition = f"slot IS NOT NULL AND size IN ({_LISTED})"
-        yield from read_files(catalog, condition, json.dumps(some))
-
-
 def read_by_slot(catalog: Catalog, slots: Sequence[int]) -> tuple[list[ImageRecord], list[Any]]:
     """Files whose vectors lie at some places, in their order, without labels.
 
@@ -145,7 +122,7 @@ def read_by_slot(catalog: Catalog, slots: Sequence[int]) -> tuple[list[ImageReco
     catalog knows no file of one.
     """
     rows = catalog.run(
-        f"SELECT {_READ}, checksum, slot FROM files WHERE slot IN ({_LISTED})",
+        f"SELECT {_READ}, checksum, slot FROM files WHERE slot IN ({LISTED})",
         json.dumps(list(slots)),
     )
     known = {slot: (_record_of(catalog, cells), checksum) for *cells, checksum, slot in rows}
@@ -157,7 +134,7 @@ def read_by_slot(catalog: Catalog, slots: Sequence[int]) -> tuple[list[ImageReco
 def checksums_at(catalog: Catalog, slots: Sequence[int]) -> tuple[list[int], list[Any]]:
     """Which of some places hold the vector of a file, and their checksums."""
     rows = catalog.run(
-        f"SELECT slot, checksum FROM files WHERE slot IN ({_LISTED})", json.dumps(list(slots))
+        f"SELECT slot, checksum FROM files WHERE slot IN ({LISTED})", json.dumps(list(slots))
     ).fetchall()
     return [slot for slot, _ in rows], [checksum for _, checksum in rows]
 
@@ -165,8 +142,8 @@ def checksums_at(catalog: Catalog, slots: Sequence[int]) -> tuple[list[int], lis
 def slots_of(catalog: Catalog, paths: Sequence[str]) -> tuple[list[str], list[int], list[Any]]:
     """Which of some paths have vectors, where these lie, and their checksums."""
     rows = catalog.run(
-        f"SELECT path, slot, checksum FROM files WHERE slot IS NOT NULL AND path IN ({_LISTED})",
-        _listed(paths),
+        f"SELECT path, slot, checksum FROM files WHERE slot IS NOT NULL AND path IN ({LISTED})",
+        listed(paths),
     ).fetchall()
     return [real_path(row[0]) for row in rows], [row[1] for row in rows], [row[2] for row in rows]
 
@@ -176,8 +153,8 @@ def with_labels(catalog: Catalog, records: Sequence[ImageRecord]) -> list[ImageR
     given: dict[str, dict[str, float]] = {record.path: {} for record in records}
     rows = catalog.run(
         "SELECT path, label, score FROM labels JOIN files ON files.id = labels.file "
-        f"WHERE path IN ({_LISTED}) ORDER BY score DESC",
-        _listed(given),
+        f"WHERE path IN ({LISTED}) ORDER BY score DESC",
+        listed(given),
     )
     for path, label, score in rows:
         if not (isinstance(label, str) and isinstance(score, float)):
@@ -189,10 +166,9 @@ def with_labels(catalog: Catalog, records: Sequence[ImageRecord]) -> list[ImageR
 def replace_labels(catalog: Catalog, labels: Sequence[tuple[str, Mapping[str, float]]]) -> None:
     """Give files labels, in place of all that they had; unknown files are passed over."""
     given = {stored_text(path): named for path, named in labels}
-    found = catalog.run(f"SELECT path, id FROM files WHERE path IN ({_LISTED})", _listed(given))
+    found = catalog.run(f"SELECT path, id FROM files WHERE path IN ({LISTED})", listed(given))
     ids = dict(found.fetchall())
-    listed = json.dumps(list(ids.values()))
-    catalog.run(f"DELETE FROM labels WHERE file IN ({_LISTED})", listed)
+    catalog.run(f"DELETE FROM labels WHERE file IN ({LISTED})", json.dumps(list(ids.values())))
     catalog.run_many(
         "INSERT INTO labels VALUES (?, ?, ?)",
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -42,6 +43,7 @@ from search.store.protocol import Block, Changes, Counts, Embedder, Found, batch
 
 _SCANNED = 4096  # images of a block
 _LABELLED = 10_000  # images at once
+_SIZES = 10_000  # asked for at once
 _TRIED = 64  # vectors looked at before the first answer: 1.5 ms; all of few images are seen
 
 
@@ -120,8 +122,12 @@ class EmbeddedStore:
         return keep_copy(self.folder)
 
     def counts(self, under: str | None = None) -> Counts:
+        below, values = rows.at_or_below(under)
         with self._reading() as catalog:
-            images, unreadable, absent = rows.count_files(catalog, under)
+            images, unreadable, absent = (
+                catalog.one(f"SELECT count(*) FROM files WHERE {kind} AND {below}", *values)
+                for kind in (rows.PRESENT, "present AND slot IS NULL", "NOT present")
+            )
             holes = catalog.one("SELECT count(*) FROM holes")
         details = {"vectors no longer used": f"{holes:,}"} | self._approximate.details()
         aside = files_bytes(self.folder, "catalog-damaged*")
@@ -159,16 +165,20 @@ class EmbeddedStore:
         keep_copy(self.folder)
 
     def files(self, under: str | None = None) -> Iterator[ImageRecord]:
+        below, values = rows.at_or_below(under)
         with self._reading() as catalog:
-            yield from rows.read_below(catalog, under)
+            yield from rows.read_files(catalog, below, *values)
 
     def records(self, paths: Sequence[str]) -> dict[str, ImageRecord]:
         with self._reading() as catalog:
-            return {record.path: record for record in rows.read_by_path(catalog, paths)}
+            found = rows.read_files(catalog, f"path IN ({rows.LISTED})", rows.listed(paths))
+            return {record.path: record for record in rows.with_labels(catalog, list(found))}
 
     def same_size(self, sizes: Iterable[int]) -> Iterator[ImageRecord]:
+        condition = f"slot IS NOT NULL AND size IN ({rows.LISTED})"
         with self._reading() as catalog:
-            yield from rows.read_by_size(catalog, sizes)
+            for some in batched(dict.fromkeys(sizes), _SIZES):
+                yield from rows.read_files(catalog, condition, json.dumps(some))
 
     def vectors(self, paths: Sequence[str]) -> dict[str, FloatArray]:
         with self._searching() as (catalog, every):
@@ -190,10 +200,7 @@ class EmbeddedStore:
             ]
 
     def find_words(self, words: str, top_k: int, where: Filter = EVERYTHING) -> Found:
-        """Present images whose folders and names hold the words, best match first.
-
-        Source: BM25, as SQLite's FTS5 computes it.
-        """
+        """Source: BM25, as SQLite's FTS5 computes it."""
         asked = " OR ".join(f'"{word}"' for word in words_of(words))
         condition, values = rows.condition_of(where)
         with self._searching() as (catalog, every):
