@@ -69,7 +69,7 @@ def ask(
     *words: Words,
     like: Annotated[tuple[str, ...], Parameter(negative=""), ASKED] = (),
     indexing: Annotated[bool, INDEX] = True,
-    where: Annotated[StoreOptions, AS_ELSEWHERE] = StoreOptions(),  # noqa: B008 - frozen
+    store_options: Annotated[StoreOptions, AS_ELSEWHERE] = StoreOptions(),  # noqa: B008 - frozen
     model: Annotated[ModelOptions, AS_ELSEWHERE] = ModelOptions(),  # noqa: B008 - frozen
     options: Annotated[QueryOptions, AS_ELSEWHERE] = QueryOptions(),  # noqa: B008 - frozen
     filters: Annotated[FilterOptions, AS_ELSEWHERE] = FilterOptions(),  # noqa: B008 - frozen
@@ -85,7 +85,7 @@ def ask(
             is only asked.
         like: An image that they are like.
         indexing: Look for new and changed images first; --no-indexing asks the index as it is.
-        where: As of `query`.
+        store_options: As of `query`.
         model: As of `index`.
         options: As of `query`.
         filters: As of `query`.
@@ -99,16 +99,23 @@ def ask(
     from search.place import find_place, index_around, may_index
 
     here = absolute_path(".")
-    is_named = where.index is not None or where.store is not None
-    place = find_place(where) if is_named else index_around(here)
+    is_named = store_options.index is not None or store_options.store is not None
+    place = find_place(store_options) if is_named else index_around(here)
     is_of_here = may_index(place, here)  # else one is named that is of other folders: it is asked
     if indexing and is_of_here:
         _take_in(here, place, model)
-    if where.store is None:
-        where = replace(where, index=Path(str(place)))
+    if store_options.store is None:
+        store_options = replace(store_options, index=Path(str(place)))
     if is_of_here and not filters.in_:
         filters = replace(filters, in_=(Path(here),))
-    return query(*words, like=like, where=where, options=options, filters=filters, output=output)
+    return query(
+        *words,
+        like=like,
+        store_options=store_options,
+        options=options,
+        filters=filters,
+        output=output,
+    )
 
 
 def _require_no_command(words: Sequence[str]) -> None:
@@ -150,7 +157,7 @@ def _take_in(folder: str, place: Place, model: ModelOptions) -> None:
 @app.command
 def index(
     *roots: Path,
-    where: Annotated[NewStoreOptions, Flat] = NewStoreOptions(),  # noqa: B008 - frozen
+    store_options: Annotated[NewStoreOptions, Flat] = NewStoreOptions(),  # noqa: B008 - frozen
     model: Annotated[ModelOptions, Flat] = ModelOptions(),  # noqa: B008 - frozen
     exclude: Annotated[tuple[str, ...], Parameter(negative=""), IMAGES] = (),
     include: Annotated[tuple[str, ...], Parameter(negative=""), IMAGES] = (),
@@ -174,7 +181,7 @@ def index(
             path below one of them, such as '2019/**/raw'; what it covers leaves the index. It is
             kept for later runs; `status` lists it.
         include: Take back such a pattern, or the path of what was removed.
-        where: The index.
+        store_options: The index.
         model: The model, and how it is run.
         watch: Go on watching the folders, and keep the index up to date, until Ctrl-C; SIGTERM ends
             it, too, with exit code 0.
@@ -192,13 +199,13 @@ def index(
     if from_ is not None:
         if roots or watch or recheck or exclude or include:
             raise ConfigError("--from copies an index as it is; index folders with a second run.")
-        return _copy_from(from_, where, model, json)
+        return _copy_from(from_, store_options, model, json)
     from search.update.differences import absolute_roots
     from search.update.indexing import Indexer
     from search.update.watching import stopped_by_sigterm, watched_updates
 
     processes = launched_processes() if launched else ALONE
-    place = _to_write(where, absolute_roots(roots))
+    place = _to_write(store_options, absolute_roots(roots))
     progress = Progress("reading", "images")
     indexer = Indexer(place, model, processes, progress.show)
     with stopped_by_sigterm() if watch else nullcontext():
@@ -216,12 +223,12 @@ def index(
     return DONE
 
 
-def _to_write(where: WriteOptions, roots: Sequence[str] = ()) -> Place:
+def _to_write(store_options: WriteOptions, roots: Sequence[str] = ()) -> Place:
     """The index that is to be written, as of `find_place`; with --wait when nobody else does."""
     from search.place import IndexFolder, find_place
 
-    place = find_place(where, tuple(roots))
-    if where.wait and isinstance(place, IndexFolder):
+    place = find_place(store_options, tuple(roots))
+    if store_options.wait and isinstance(place, IndexFolder):
         place.on_wait = lambda writer: note(f"Waiting for {writer}, which writes {place} …")
     return place
 
@@ -231,11 +238,11 @@ def _tell(json: bool, document: Mapping[str, Any], text: str) -> None:
     console.print_document(document) if json else console.print_text(text)
 
 
-def _copy_from(named: str, where: WriteOptions, model: ModelOptions, json: bool) -> int:
+def _copy_from(named: str, store_options: WriteOptions, model: ModelOptions, json: bool) -> int:
     from search.transfer.transfer import copy_index, find_source
 
-    source = find_source(named, where)
-    place = _to_write(where, source.roots)
+    source = find_source(named, store_options)
+    place = _to_write(store_options, source.roots)
     with Progress("copying", "files") as progress:
         done = copy_index(source, place, model, lambda count: progress.show(count, None))
     note_all(done.notes)
@@ -249,7 +256,7 @@ def query(
     *words: Words,
     like: Annotated[tuple[str, ...], Parameter(negative=""), ASKED] = (),
     queries: Annotated[Path | None, Parameter(allow_leading_hyphen=True), ASKED] = None,
-    where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
+    store_options: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
     options: Annotated[QueryOptions, Flat] = QueryOptions(),  # noqa: B008 - frozen
     filters: Annotated[FilterOptions, Flat] = FilterOptions(),  # noqa: B008 - frozen
     output: Annotated[OutputOptions, Flat] = OutputOptions(),  # noqa: B008 - frozen
@@ -264,7 +271,7 @@ def query(
         like: An image that they are like; any file of this machine.
         queries: A file of queries, one a line, or `-` for standard input; a line that begins with
             # is a comment, one with \# a query that does.
-        where: The index.
+        store_options: The index.
         options: How many images, and which.
         filters: Which images are asked for.
         output: What is done with the answer.
@@ -285,7 +292,7 @@ def query(
     else:
         asked = read_queries(queries, sys.stdin.buffer)
     _check_outputs(output, (*like, queries))
-    with ImageIndex.connect(where) as found:
+    with ImageIndex.connect(store_options) as found:
         answers = looked_for(found.answer(asked, options, filters.filter()), found.store.roots())
         note_all(f"Too long, and cut by the model: {text}" for text in found.cut_queries(asked))
         if not any(answer.nearest for answer in answers):
@@ -382,19 +389,19 @@ def _keep_answers(answers: Sequence[Answer], output: OutputOptions) -> int:
 @app.command
 def status(
     *,
-    where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
+    store_options: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
     json: bool = False,
 ) -> int:
     """Tell what an index holds.
 
     Args:
-        where: The index.
+        store_options: The index.
         json: Print one JSON document.
     """
     from search.place import find_place
     from search.status import read_status
 
-    found = read_status(find_place(where))
+    found = read_status(find_place(store_options))
     _tell(json, found.to_dict(), found.to_text())
     return DONE
 
@@ -403,7 +410,7 @@ def status(
 def remove(
     *paths: Path,
     gone: Flag = False,
-    where: Annotated[WriteOptions, Flat] = WriteOptions(),  # noqa: B008 - frozen
+    store_options: Annotated[WriteOptions, Flat] = WriteOptions(),  # noqa: B008 - frozen
     json: bool = False,
 ) -> int:
     """Forget images, with their embeddings; the files themselves are never touched.
@@ -413,12 +420,12 @@ def remove(
     Args:
         paths: Files, or folders with all below them.
         gone: Forget every image that was not there when its folder was last looked at.
-        where: The index.
+        store_options: The index.
         json: Print one JSON document.
     """
     from search.update.indexing import remove_images
 
-    removed = remove_images(_to_write(where), paths, gone=gone)
+    removed = remove_images(_to_write(store_options), paths, gone=gone)
     stays = " They stay away until they are named: footwork search index PATH" if paths else ""
     _tell(json, {"removed": removed}, f"{removed:,} forgotten.{stays}")
     return DONE
@@ -429,7 +436,7 @@ def duplicates(
     *,
     near: Annotated[float | None, METHOD] = None,
     look: Annotated[bool, METHOD] = True,
-    where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
+    store_options: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
     filters: Annotated[FilterOptions, Flat] = FilterOptions(),  # noqa: B008 - frozen
     paths: Flag = False,
     null: Annotated[bool, Parameter(name=["--null", "-0"], negative="")] = False,
@@ -449,7 +456,7 @@ def duplicates(
             not given, 0.9, or 0.985 with --no-look.
         look: Open images that are alike by their embeddings, and compare them; --no-look is for
             images that are not on this machine, of which nothing can be verified.
-        where: The index.
+        store_options: The index.
         filters: Which images are compared.
         paths: Print the paths alone of those that need not be kept, one a line: exact copies and
             versions that were verified just now, file by file; never what is only similar.
@@ -469,7 +476,7 @@ def duplicates(
         raise ConfigError("--paths, --csv and --json exclude each other. Take one.")
     require_page(html)
     chosen = filters.filter()
-    with closing(find_place(where).open()) as store:
+    with closing(find_place(store_options).open()) as store:
         with Progress("comparing", "images") as progress:
             show = progress.show
             found = find_duplicates(store, near, chosen, look=look, on_progress=show)
@@ -495,7 +502,7 @@ def duplicates(
 @app.command
 def doctor(
     *,
-    where: Annotated[WriteOptions, Flat] = WriteOptions(),  # noqa: B008 - frozen
+    store_options: Annotated[WriteOptions, Flat] = WriteOptions(),  # noqa: B008 - frozen
     repair: Flag = False,
     model: bool = True,
     json: Flag = False,
@@ -506,7 +513,7 @@ def doctor(
     the index cannot be read at all.
 
     Args:
-        where: The index.
+        store_options: The index.
         repair: Mend what can be mended; no image file is touched, and no embedding is lost that
             could be kept. A damaged catalog is set aside: the copy of it that `index` last made
             takes its place, or an empty one where that is damaged, too.
@@ -517,7 +524,7 @@ def doctor(
     from search import doctor
 
     work = doctor.repair if repair else doctor.examine
-    report = work(_to_write(where), with_model=model)
+    report = work(_to_write(store_options), with_model=model)
     _tell(json, report.to_dict(), report.to_text())
     return DONE if report.is_well else SKIPPED
 
@@ -527,7 +534,7 @@ def export(
     out: Path,
     /,
     *,
-    where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
+    store_options: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
     filters: Annotated[FilterOptions, Flat] = FilterOptions(),  # noqa: B008 - frozen
     json: Flag = False,
     _config: ConfigFile = None,
@@ -538,7 +545,7 @@ def export(
         out: A .parquet file; or a .npy file of embeddings alone, beside which the images stand in
             a .jsonl file of the same name, row by row, and the model in a .json file. Files of
             these names are replaced only if an export wrote them.
-        where: The index.
+        store_options: The index.
         filters: Which images are written.
         json: Print one JSON document.
     """
@@ -548,7 +555,7 @@ def export(
 
     require_exportable(out)
     chosen = filters.filter()
-    with closing(find_place(where).open()) as store:
+    with closing(find_place(store_options).open()) as store:
         count = export_images(store, out, chosen)
         if not count:
             note_all(unknown_values(store, chosen))

@@ -71,7 +71,7 @@ def label(
     *images: Images,
     what: Annotated[LabelOptions, Flat] = LabelOptions(),  # noqa: B008 - frozen
     model: Annotated[ModelOptions, Flat] = ModelOptions(),  # noqa: B008 - frozen
-    where: Annotated[LabelledIndexOptions, Flat] = LabelledIndexOptions(),  # noqa: B008 - frozen
+    index_options: Annotated[LabelledIndexOptions, Flat] = LabelledIndexOptions(),  # noqa: B008 - frozen
     sorting: Annotated[SortingOptions, Flat] = SortingOptions(),  # noqa: B008 - frozen
     out: Output = None,
     raw_cells: Flag = False,
@@ -85,7 +85,7 @@ def label(
             them on standard input, one a line; with --index none takes all images of the index.
         what: Labels, and how they are put to the model.
         model: The model, and how it is run.
-        where: An index whose embeddings are taken, and which of its images.
+        index_options: An index whose embeddings are taken, and which of its images.
         sorting: What is done with the files.
         out: File to write, .csv, .tsv, .jsonl or .parquet; without it a table on a terminal, CSV
             elsewhere.
@@ -104,19 +104,19 @@ def label(
         (what.labels_file, what.templates, what.taught, "-" if "-" in images else None),
         "s:",
     )
-    named = _named_images(images, where)
+    named = _named_images(images, index_options)
     what, model = _located(what, model)
     reading = partial(_reading, progress := Progress("reading", "prompts"))
-    with opened_index(where, model) as index:
+    with opened_index(index_options, model) as index:
         labeller = _open_labeller(what, model, index, reading)
         if index is None:
             answers = labeller.label_files(named.paths)
         else:
-            answers = label_images(labeller, index, named.paths, where.filter())
+            answers = label_images(labeller, index, named.paths, index_options.filter())
             answers = only_images(answers) if sorting.wanted else answers
             answers = (
                 keep_labels(answers, index)
-                if where.keep and launched_processes().is_main
+                if index_options.keep and launched_processes().is_main
                 else answers
             )
         progress.end()
@@ -154,7 +154,7 @@ def evaluate(
     *,
     options: Annotated[EvaluateOptions, Flat] = EvaluateOptions(),  # noqa: B008 - frozen
     model: Annotated[ModelOptions, Flat] = ModelOptions(),  # noqa: B008 - frozen
-    where: Annotated[IndexOptions, Flat] = IndexOptions(),  # noqa: B008 - frozen
+    index_options: Annotated[IndexOptions, Flat] = IndexOptions(),  # noqa: B008 - frozen
     taught: str | None = None,
     report: Path | None = None,
     out: Output = None,
@@ -168,7 +168,7 @@ def evaluate(
             several splits the test is judged, else the validation, else the train.
         options: Which templates are compared.
         model: The model, and how it is run.
-        where: An index whose embeddings are taken.
+        index_options: An index whose embeddings are taken.
         taught: A folder that `teach` made, or its Hub id, judged in place of the words and compared
             with them; or one that `finetune` made, judged by itself, without templates and seed.
         report: Folder for metrics.json, wrong.csv, confusion.png and reliability.png.
@@ -184,13 +184,13 @@ def evaluate(
     from zeroshot.labelled_images import read_labelled_images
     from zeroshot.taught import open_taught
 
-    read = (folder, taught, model.model_id, where.index)
+    read = (folder, taught, model.model_id, index_options.index)
     if report is not None:  # before the work
         require_report_place(report, read)
     require_json(out, {"per_class", "calibration"}, read)
     what, model = _located(LabelOptions(taught=taught), model)
     if what.taught is not None and _holds_finetuned(what.taught):
-        if report is not None or where.is_named:
+        if report is not None or index_options.is_named:
             raise ConfigError(
                 f"{taught} is a fine-tuned model, which is judged by itself, on the images: leave "
                 "out --report and --index."
@@ -204,7 +204,7 @@ def evaluate(
         return _told_judged(found.evaluation, found.skipped, out, json=json)
     with TemporaryDirectory(prefix="footwork-") as files, ExitStack() as opened:
         images = read_labelled_images(folder, Path(files))  # before a model is loaded in vain
-        index = opened.enter_context(opened_index(where, model))
+        index = opened.enter_context(opened_index(index_options, model))
         classifier = (
             None if what.taught is None else open_taught(Path(what.taught), model, encoder=index)
         )
@@ -223,7 +223,7 @@ def teach(
     *,
     options: Annotated[TeachOptions, Flat] = TeachOptions(),  # noqa: B008 - frozen
     model: Annotated[ModelOptions, Flat] = ModelOptions(),  # noqa: B008 - frozen
-    where: Annotated[IndexOptions, Flat] = IndexOptions(),  # noqa: B008 - frozen
+    index_options: Annotated[IndexOptions, Flat] = IndexOptions(),  # noqa: B008 - frozen
     overwrite: bool = False,
     _config: ConfigFile = None,
     json: bool = False,
@@ -236,7 +236,7 @@ def teach(
         out: Folder to publish, for `label --taught`.
         options: How it is taught.
         model: The model, and how it is run.
-        where: An index whose embeddings are taken.
+        index_options: An index whose embeddings are taken.
         overwrite: Replace the folder.
         json: Print one JSON document.
     """
@@ -248,10 +248,12 @@ def teach(
     from zeroshot.labelled_images import read_examples, without_folder
     from zeroshot.taught import teach_files
 
-    require_free(out, overwrite, (examples, *options.unlabelled, model.model_id, where.index))
+    require_free(
+        out, overwrite, (examples, *options.unlabelled, model.model_id, index_options.index)
+    )
     with TemporaryDirectory(prefix="footwork-") as files, ExitStack() as opened:
         images = read_examples(examples, Path(files))  # before a model is loaded in vain
-        encoder = opened.enter_context(opened_index(where, model)) or open_encoder(model)
+        encoder = opened.enter_context(opened_index(index_options, model)) or open_encoder(model)
         done = teach_files(encoder, images, out, options, overwrite=overwrite)
     note_all(done.notes)
     if json:
@@ -335,12 +337,12 @@ def _told_judged(
     return report_skipped(skipped)
 
 
-def _named_images(sources: Sequence[str], where: IndexOptions) -> FoundImages:
+def _named_images(sources: Sequence[str], index_options: IndexOptions) -> FoundImages:
     """The images that are named; none where those of an index are meant."""
     from footwork.images.finding import FoundImages, find_images, listed_paths
 
     if not sources:
-        if where.is_named:
+        if index_options.is_named:
             return FoundImages((), ())
         raise ConfigError("No images are named. Name folders, files or patterns, `-`, or --index.")
     listed = list(listed_paths(sys.stdin.buffer.read())) if "-" in sources else []
