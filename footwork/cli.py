@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cyclopts import App, ArgumentCollection
 
-    from footwork.finetuning.comparison import Comparison
+    from footwork.comparison.result import Comparison
     from footwork.finetuning.train import TrainedRun
 
 EPILOGUE = (

@@ -26,8 +26,8 @@ from typing import Any
 
 import torch
 
-from footwork.finetuning.compare import SharedRows
-from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
+from footwork.comparison.compare import SharedRows
+from footwork.comparison.plan import CompareOptions, ComparisonPlan
 from footwork.images.finding import has_image_ending
 from footwork.methods.table import method_of
 from footwork.models.hub import model_folder

@@ -49,6 +49,6 @@ def quick_ending() -> Iterator[None]:
         patch("footwork.accelerator.matrix_rate", return_value=1e11),
         patch("footwork.finetuning.reload._answers_of_fresh_process", answers_of),
         patch("footwork.finetuning.report._drawings", return_value={}),
-        patch("footwork.finetuning.comparison_report._drawn", return_value={}),
+        patch("footwork.comparison.report._drawn", return_value={}),
     ):
         yield

@@ -7,12 +7,12 @@ from footwork import names_of
 TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 
 if TYPE_CHECKING:
+    from footwork.comparison.plan import CompareOptions
+    from footwork.comparison.result import Comparison
     from footwork.evaluation.decision import Prediction, Predictions
     from footwork.evaluation.own_metric import Metric
     from footwork.evaluation.result import Assessment, Evaluation
     from footwork.finetuning.advise import Advice
-    from footwork.finetuning.comparison import Comparison
-    from footwork.finetuning.comparison_plan import CompareOptions
     from footwork.tables.layout import TableFormat
     from textclf.assessment import evaluate
     from textclf.audit.audit import Audit, audit_table

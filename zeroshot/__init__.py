@@ -7,12 +7,12 @@ from footwork import names_of
 TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 
 if TYPE_CHECKING:
+    from footwork.comparison.plan import CompareOptions as CompareOptions
+    from footwork.comparison.result import Comparison as Comparison
     from footwork.evaluation.own_metric import Metric as Metric
     from footwork.evaluation.result import Assessment as Assessment
     from footwork.fewshot.knowledge import Thresholds
     from footwork.finetuning.advise import Advice as Advice
-    from footwork.finetuning.comparison import Comparison as Comparison
-    from footwork.finetuning.comparison_plan import CompareOptions as CompareOptions
     from footwork.options import EncoderConfig
     from zeroshot.assessment import evaluate as evaluate
     from zeroshot.classifier import ZeroShotClassifier

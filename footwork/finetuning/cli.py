@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from footwork.cli import tell_found, tell_run
+from footwork.comparison.plan import CompareOptions
 from footwork.console import DONE, note, print_text
-from footwork.finetuning.comparison_plan import CompareOptions
 from footwork.finetuning.config import FinetuningConfig
 from footwork.options import ConfigFile, Flat
 

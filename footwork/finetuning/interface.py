@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from footwork.accelerator import on_device
+from footwork.comparison import compare as comparing
+from footwork.comparison.plan import CompareOptions, ComparisonPlan
+from footwork.comparison.result import Comparison
 from footwork.console import heard
 from footwork.errors import ConfigError
 from footwork.finetuning import advise as advising
-from footwork.finetuning import compare as comparing
 from footwork.finetuning import train as training
 from footwork.finetuning.advise import Advice
-from footwork.finetuning.comparison import Comparison
-from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.merge import merge_adapter
 from footwork.finetuning.task import Notify, TaskOf

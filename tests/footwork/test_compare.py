@@ -16,14 +16,14 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-import footwork.finetuning.compare as compare_module
+import footwork.comparison.compare as compare_module
 from footwork.cli import main
+from footwork.comparison.plan import CompareOptions, ComparisonPlan
+from footwork.comparison.report import table_of
+from footwork.comparison.result import Comparison, Pools
 from footwork.errors import ConfigError, DataError, TrainingError
 from footwork.evaluation.metrics import PooledMetric
 from footwork.files.folders import write_json
-from footwork.finetuning.comparison import Comparison, Pools
-from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
-from footwork.finetuning.comparison_report import table_of
 from footwork.finetuning.config import FinetuningConfig
 from tests.models import build_base
 from tests.runs import quick_ending

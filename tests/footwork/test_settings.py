@@ -13,9 +13,9 @@ import pytest
 
 import textclf
 import zeroshot
+from footwork.comparison.plan import CompareOptions
 from footwork.errors import ConfigError, Interrupted
 from footwork.evaluation.decision import DecisionRule
-from footwork.finetuning.comparison_plan import CompareOptions
 from footwork.inference.sequences import InferenceConfig
 from footwork.methods.table import AdaptationConfig
 from footwork.options import EncoderConfig, LoopConfig

@@ -85,7 +85,7 @@ def write_comparison(folder: Path, manifest: Mapping[str, Any]) -> tuple[str, ..
         notes = (f"No figures in {PAGE}. {error}",)
     write_page(
         folder / PAGE,
-        "footwork/finetuning/comparison.html",
+        "footwork/comparison/comparison.html",
         manifest=manifest,
         table=table_of(manifest),
         gaps=gaps_table(manifest),

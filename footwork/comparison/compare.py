@@ -29,6 +29,9 @@ from footwork.accelerator import (
     share_from_main,
     wait_for_everyone,
 )
+from footwork.comparison.plan import ComparisonPlan, RunKey
+from footwork.comparison.report import write_comparison
+from footwork.comparison.result import Comparison, compared
 from footwork.console import Milestone
 from footwork.errors import (
     DataError,
@@ -40,9 +43,6 @@ from footwork.errors import (
 from footwork.evaluation.text import duration
 from footwork.files.faults import counted
 from footwork.files.folders import MANIFEST, discard_folder, published_folder, read_json, write_json
-from footwork.finetuning.comparison import Comparison, compared
-from footwork.finetuning.comparison_plan import ComparisonPlan, RunKey
-from footwork.finetuning.comparison_report import write_comparison
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.data import LabelledData
 from footwork.finetuning.fit import cost_of, evaluate, fit

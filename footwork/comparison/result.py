@@ -10,10 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from footwork.evaluation.metrics import PRIMARY_METRIC, Interval, PooledMetric
-from footwork.evaluation.text import Shown, aligned, number, wrapped, wrapped_note
-from footwork.files.paths import path_line
-from footwork.finetuning.comparison_report import (
+from footwork.comparison.report import (
     NOISE,
     PAGE,
     interval_text,
@@ -22,14 +19,17 @@ from footwork.finetuning.comparison_report import (
     table_of,
     value_text,
 )
+from footwork.evaluation.metrics import PRIMARY_METRIC, Interval, PooledMetric
+from footwork.evaluation.text import Shown, aligned, number, wrapped, wrapped_note
+from footwork.files.paths import path_line
 from footwork.finetuning.report import json_value
 from footwork.methods.table import method_of
 from footwork.options import LOWER_IS_BETTER
 from footwork.tables.held import Rows, data_name
 
 if TYPE_CHECKING:
-    from footwork.finetuning.compare import Run, SharedRows
-    from footwork.finetuning.comparison_plan import ComparisonPlan, RunKey
+    from footwork.comparison.compare import Run, SharedRows
+    from footwork.comparison.plan import ComparisonPlan, RunKey
 
 
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
