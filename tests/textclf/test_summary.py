@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import textclf.task as task_module
+from footwork.cli import main
 from footwork.evaluation.result import evaluate_logits
 from footwork.finetuning.card import verdict
 from footwork.finetuning.train import TrainedRun
 from footwork.tables.held import Rows
-from textclf import cli
-from textclf.config import TrainConfig
-from textclf.task import TextTask
+from textclf.task import INTERFACE, TextTask
 
 NOTES = ("Texts are taken from 'text', labels from 'label'.", "No pictures in report/.")
 COST = {
@@ -61,8 +59,8 @@ def told(
             notify("How it was read\n  Texts are taken from 'text',\n  labels from 'label'.")
             return run
 
-        monkeypatch.setattr(task_module, "train", train)
-        assert cli.train("d.csv", Path("out"), settings=TrainConfig()) == 0
+        monkeypatch.setattr(INTERFACE, "train", train)
+        assert main(["textclf", "train", "d.csv", "out"]) == 0
         captured = capsys.readouterr()
         return captured.out, captured.err
 
