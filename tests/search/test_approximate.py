@@ -134,6 +134,20 @@ def test_a_damaged_one_is_passed_over_and_made_again(many: EmbeddedStore) -> Non
         assert recall(store) >= 0.97
 
 
+def test_one_that_is_damaged_while_it_is_open_is_made_again(
+    many: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nearest, "_TRAINED", 20)  # there are not 40 vectors a list
+    assert recall(many) >= 0.97  # it is open now
+    (file,) = many.folder.glob("approximate-*.faiss")
+    file.unlink()
+    file.write_bytes(b"damaged")
+    add(many, range(COUNT, COUNT + 900))
+    many.finish(TYPICAL)
+    assert built(many).startswith("8,900 vectors")
+    assert recall(many) >= 0.97
+
+
 def test_a_full_disk_is_told_and_searches_go_on(
     many: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
