@@ -4,11 +4,13 @@
         [--methods head,lora,full] [--seeds 3]
 
 A folder with images in it is read as images; all else as texts. Each has a test part, or a tenth of
-it becomes one. `16c` draws 16 rows a class, `1000` so many rows. Every run is a
-line of RESULTS, and is not done twice; the table of all lines is printed as Markdown: test
-accuracy, mean and spread (standard deviation) over the seeds, and seconds from the encoded rows to
-the figures. The peer is scikit-learn's LogisticRegression as it comes, on the mean over the tokens,
-or on the standardised pooled features of the images.
+it becomes one. `digits` and `shapes` name images that are made here: handwritten digits of 8 × 8
+pixels (scikit-learn's), made larger, and shapes drawn in all colours and sizes. `16c` draws 16 rows
+a class, `1000` so many rows. Every run is a line of RESULTS, and is not done twice; the table of
+all lines is printed as Markdown: test accuracy, mean and spread (standard deviation) over the
+seeds, and seconds from the encoded rows to the figures. The peer is scikit-learn's
+LogisticRegression as it comes, on the mean over the tokens, or on the standardised pooled features
+of the images.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from footwork.comparison.compare import SharedRows
 from footwork.comparison.plan import CompareOptions, ComparisonPlan
@@ -32,6 +36,7 @@ from footwork.images.finding import has_image_ending
 from footwork.methods.table import method_of
 from footwork.models.hub import model_folder
 from footwork.training.run import RunPlace
+from scripts.tiny.drawing import SHAPES, draw, random_scene
 from textclf import TrainConfig
 from textclf.data import load_data
 from textclf.task import task_of
@@ -41,6 +46,39 @@ from zeroshot.task import ImageTask, read_images
 PEER = "scikit-learn"
 Row = tuple[Any, str]
 """A text or the path of an image, and its label."""
+Labelled = Iterator[tuple[str, Image.Image]]
+
+
+def digits() -> Labelled:
+    """500 to train, 400 to test."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(n_class=10, return_X_y=True)
+    for values, label in zip(pixels[:900], labels, strict=False):
+        small = Image.fromarray((255 - values.reshape(8, 8) * 15.9).astype(np.uint8))
+        yield str(label), small.resize((96, 96), Image.Resampling.BICUBIC).convert("RGB")
+
+
+def shapes() -> Labelled:
+    """320 of eight kinds to train, as many to test."""
+    generator = random.Random(0)
+    for number in range(640):
+        shape = SHAPES[number % 8]
+        yield shape, draw(random_scene(generator, (shape,)), generator, 224)
+
+
+MADE = {"digits": (digits, 500), "shapes": (shapes, 320)}
+"""Name of a set that is made here → its images, and how many of them are to train on."""
+
+
+def made(name: str, folder: Path) -> Path:
+    """The set of this name in a folder of splits and classes."""
+    images, train = MADE[name]
+    for number, (label, image) in enumerate(images()):
+        path = folder / ("train" if number < train else "test") / label / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+    return folder
 
 
 def holds_images(source: Path) -> bool:
@@ -137,7 +175,6 @@ def text_vectors(model: str, texts: Sequence[str]) -> Any:
 
 
 def image_vectors(model: str, paths: Sequence[Path]) -> Any:
-    from PIL import Image
     from transformers import AutoImageProcessor, AutoModel
 
     processor = AutoImageProcessor.from_pretrained(model, backend="pil")
@@ -196,6 +233,21 @@ def to_markdown(lines: Sequence[dict[str, Any]]) -> str:
     return "\n".join(table)
 
 
+def measured_lines(
+    splits: dict[str, list[Row]], name: str, given: argparse.Namespace, lines: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """What is asked of a set and not among the lines yet."""
+    done = {tuple(line[key] for key in ("data", "size", "method", "seed")) for line in lines}
+    for size in given.sizes.split(","):
+        for seed in range(given.seeds):
+            part = splits | {"train": drawn(splits["train"], size, seed)}
+            methods = (*given.methods.split(","), PEER)
+            todo = [each for each in methods if (name, size, each, seed) not in done]
+            for method, accuracy, seconds in measured(given.model, part, todo, seed):
+                line = {"data": name, "size": size, "method": method, "seed": seed}
+                yield line | {"accuracy": accuracy, "seconds": seconds}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
@@ -207,20 +259,14 @@ def main() -> None:
     given = parser.parse_args()
     known = given.results.read_text().splitlines() if given.results.exists() else []
     lines = [json.loads(line) for line in known]
-    done = {tuple(line[key] for key in ("data", "size", "method", "seed")) for line in lines}
-    for source in given.sources:
-        splits, name = read(source), source.stem
-        for size in given.sizes.split(","):
-            for seed in range(given.seeds):
-                part = splits | {"train": drawn(splits["train"], size, seed)}
-                methods = (*given.methods.split(","), PEER)
-                todo = [each for each in methods if (name, size, each, seed) not in done]
-                for method, accuracy, seconds in measured(given.model, part, todo, seed):
-                    line = {"data": name, "size": size, "method": method, "seed": seed}
-                    line |= {"accuracy": accuracy, "seconds": seconds}
-                    with given.results.open("a") as file:
-                        file.write(json.dumps(line) + "\n")
-                    lines.append(line)
+    with tempfile.TemporaryDirectory() as folder:
+        for source in given.sources:
+            name = source.stem
+            held = made(name, Path(folder, name)) if str(source) in MADE else source
+            for line in measured_lines(read(held), name, given, lines):
+                with given.results.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+                lines.append(line)
     print(to_markdown(lines))
 
 
