@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from cyclopts import Parameter
 
+from footwork.class_names import read_class_names
 from footwork.errors import ConfigError, require_at_least
-from footwork.help_page import METHOD, MODEL, OUTPUT, RATE, SPEED
+from footwork.help_page import DATA, METHOD, MODEL, OUTPUT, RATE, SPEED
 from footwork.methods.table import AdaptationConfig
 from footwork.settings import Settings
 
@@ -58,6 +59,30 @@ def require_device(name: str | None) -> None:
     """Refuse what is no name of a device, by a `ConfigError`; whether it is there, torch knows."""
     if name is not None and not (isinstance(name, str) and _DEVICE.fullmatch(name)):
         raise ConfigError(f"`device` must be cpu, cuda, cuda:1, mps or the like, got {name!r}.")
+
+
+@DATA
+@dataclass(frozen=True, kw_only=True)
+class LabelSettings(Settings):
+    """How the labels of a table are read; None is found out."""
+
+    label_column: Annotated[tuple[str, ...] | str | None, Parameter(negative="")] = None
+    """Column of the labels; for columns of 0 and 1 all of them, with commas between; if not given,
+    it is found out."""
+    label_separator: str | None = None
+    """What divides several labels in a cell; if not given, it is found out."""
+    labels: str | None = None
+    """Names of the classes, separated by commas, where each row has a vector of 0 and 1; one that
+    holds a comma stands in double quotes."""
+    labels_file: str | None = None
+    """The same from a file, one name a line; one that begins with # is a comment, one with \\# a
+    name that does."""
+
+    def class_names(self) -> tuple[str, ...]:
+        """Those that are stated, in the order of the vectors; none if none are."""
+        if self.labels is None and self.labels_file is None:
+            return ()
+        return read_class_names(self.labels, Path(self.labels_file) if self.labels_file else None)
 
 
 @dataclass(frozen=True, kw_only=True)

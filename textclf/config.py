@@ -3,15 +3,14 @@
 # No postponed annotations: cyclopts evaluates those of a dataclass where a subclass stands.
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from footwork.class_names import read_class_names
 from footwork.errors import ConfigError
 from footwork.finetuning.config import FinetuningConfig
 from footwork.help_page import DATA, MODEL, RATE
+from footwork.options import LabelSettings
 from footwork.settings import Settings
 from footwork.tables.columns import possible_names
 from footwork.tables.labels import resolve_task
@@ -46,26 +45,8 @@ class TextOptions(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelOptions(TextOptions):
+class LabelOptions(LabelSettings, TextOptions):
     """How labelled texts are read."""
-
-    label_column: Annotated[tuple[str, ...] | str | None, Parameter(negative="")] = None
-    """Column of the labels; for columns of 0 and 1 all of them, with commas between; if not given,
-    it is found out."""
-    label_separator: str | None = None
-    """What divides several labels in a cell; if not given, it is found out."""
-    labels: str | None = None
-    """Names of the classes, separated by commas, where each text has a vector of 0 and 1; one that
-    holds a comma stands in double quotes."""
-    labels_file: str | None = None
-    """The same from a file, one name a line; one that begins with # is a comment, one with \\# a
-    name that does."""
-
-    def class_names(self) -> tuple[str, ...]:
-        """Those that are stated, in the order of the vectors; none if none are."""
-        if self.labels is None and self.labels_file is None:
-            return ()
-        return read_class_names(self.labels, Path(self.labels_file) if self.labels_file else None)
 
     @property
     def column_names(self) -> tuple[str, ...]:

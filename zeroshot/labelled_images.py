@@ -47,7 +47,9 @@ from footwork.tables.labels import (
     LabelKind,
     encode_targets,
     infer_kind,
+    kind_for_model,
     label_cells,
+    resolve_task,
     split_cell,
 )
 from footwork.tables.layout import Expected, TableFormat
@@ -64,7 +66,6 @@ _LABEL_COLUMNS = "label class labels class_name category classes categories targ
 _CODE = re.compile(r"n?\d+")
 _CALLED_LIKE_SPLITS = {name for names in SPLIT_NAMES.values() for name in names}
 _LISTED = 5
-_ONE_LABEL = LabelKind(SINGLE_LABEL)
 _HOW = (
     "Give a folder with one sub-folder of images a class, a table with a column `path` and a "
     "column `label`, or the Hub id of a data set."
@@ -143,14 +144,16 @@ def read_labelled_images(source: Any, files: Path | None = None) -> LabelledImag
 class StatedLabels:
     """What is stated of the labels of a table."""
 
-    task: str | None = "single"
-    """`single` or `multi`; None finds out which."""
-    column: str | None = None
-    """Its name, or those of several of 0 and 1 with commas between them."""
+    task: str | None = SINGLE_LABEL
+    """A `problem_type` of transformers; None finds out which."""
+    column: tuple[str, ...] | str | None = None
+    """Its name, or those of several of 0 and 1."""
     separator: str | None = None
     """Of several labels in one cell."""
-    required: bool = True
-    """Whether data that has no such column is refused."""
+    names: tuple[str, ...] = ()
+    """Of the classes by their places in vectors of 0 and 1."""
+    known: tuple[str, ...] = ()
+    """The labels of a classifier that is judged: such data may call its column otherwise."""
 
 
 def images_of(
@@ -162,11 +165,12 @@ def images_of(
         if not is_held(path) and has_image_ending(path.name):
             raise DataError(f"{path} is one image. {_HOW}")
         return _images_of_table(*read_image_table(part, files), stated)
-    if stated.task == "multi" or (stated.required and (stated.column or stated.separator)):
-        leave = ", or leave them out" if stated.required else ""
+    about_tables = stated.column or stated.separator or stated.names
+    if stated.task == MULTI_LABEL or (about_tables and not stated.known):
+        leave = "" if stated.known else ", or leave them out"
         raise ConfigError(
             "Only a table says which images have several labels (`task`, `label_column`, "
-            f"`label_separator`), and {part.name} is a folder. Name a table{leave}."
+            f"`label_separator`, `labels`), and {part.name} is a folder. Name a table{leave}."
         )
     images = _class_folders(path)
     return replace(images, notes=(*images.notes, *_name_notes(images.class_names)))
@@ -236,12 +240,13 @@ def _images_of_table(table: Table, folder: Path, stated: StatedLabels) -> Labell
     path, (image_column, label_columns) = table.source, _find_columns(table, stated)
     cells = label_cells([table.columns[name] for name in label_columns])
     kind = _kind_of(cells, table, stated, label_columns if len(label_columns) > 1 else ())
+    takes_one = kind.task == SINGLE_LABEL and not kind.vector
     skipped = [SkippedImage(f"{path}, row {row.row}", row.reason) for row in table.skipped]
     labels: dict[Path, list[str]] = {}
     rows = zip(table.rows, table.columns[image_column], cells, strict=True)
     for row, image, cell in rows:
         labelled, reason = split_cell(cell, kind), _image_fault(image)
-        if isinstance(cell, list) and len(cell) > 1 and kind == _ONE_LABEL:
+        if isinstance(cell, list) and len(cell) > 1 and takes_one:
             reason = reason or f"it has several labels, {cell!r}; one is needed"
         elif isinstance(labelled, Fault):
             reason = reason or labelled.reason
@@ -274,9 +279,10 @@ def _images_of_table(table: Table, folder: Path, stated: StatedLabels) -> Labell
 def _kind_of(
     cells: Sequence[Cell], table: Table, stated: StatedLabels, names: Sequence[str]
 ) -> LabelKind:
-    lists = stated.task is None and any(isinstance(cell, list) for cell in cells)
-    if not (lists or stated.task == "multi" or stated.column or stated.separator):
-        return _ONE_LABEL
+    names = names or stated.names
+    if stated.known and stated.task:
+        how = (stated.separator, stated.known, resolve_task(stated.task), names)
+        return kind_for_model(cells, table.source, *how)
     kind = infer_kind(cells, table, stated.task, stated.separator, names)
     if kind.task == REGRESSION:
         amounts = f"The labels of {table.source} are amounts."
@@ -342,7 +348,7 @@ def _as_file(cell: Any, place: Path | None) -> Any:
 def _find_columns(table: Table, stated: StatedLabels) -> tuple[str, tuple[str, ...]]:
     """The column of images, and that of labels, or those that are stated."""
     named = label_names(table.columns, stated.column) if stated.column else ()
-    if stated.required or all(find_name(table.columns, name) for name in named):
+    if not stated.known or all(find_name(table.columns, name) for name in named):
         named = tuple(find_column(table.columns, name, table.source) for name in named)
     else:
         named = ()

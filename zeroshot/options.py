@@ -14,7 +14,7 @@ from footwork.fewshot.methods import LearnOptions
 from footwork.finetuning.config import FinetuningConfig
 from footwork.help_page import DATA, INDEX, LABELS, METHOD, MODEL
 from footwork.methods.table import METHODS, PROBE
-from footwork.options import Decode, EncoderConfig
+from footwork.options import Decode, EncoderConfig, LabelSettings
 from footwork.prompts.none_of_these import NONE_BELOW
 from footwork.settings import Settings
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
@@ -207,7 +207,7 @@ class TeachOptions(LearnOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig(FinetuningConfig):
+class FinetuneConfig(LabelSettings, FinetuningConfig):
     """Everything that determines a fine-tuning run."""
 
     model_id: Annotated[str, Parameter(name=["--model", "--model-id"]), MODEL] = DEFAULT_MODEL
@@ -226,11 +226,6 @@ class FinetuneConfig(FinetuningConfig):
     task: Annotated[Literal["single", "multi"] | None, DATA] = None
     """multi: an image may have several labels, or none, as a table says of it; if not given, what
     the labels are."""
-    label_column: Annotated[str | None, DATA] = None
-    """Column of a table that holds the labels; several of 0 and 1, one a label, are named with
-    commas between them."""
-    label_separator: Annotated[str | None, DATA] = None
-    """What divides the labels of one cell; found out if not given."""
     decode: Annotated[Decode, DATA] = "draft"
     """draft: a large JPEG at a fraction that leaves twice the pixels that the model needs, or more,
     which takes a fraction of the time; exact: every pixel, as other programs decode it. What is

@@ -46,6 +46,7 @@ from footwork.tables.held import data_name
 from footwork.tables.labels import (
     MULTI_LABEL,
     SINGLE_LABEL,
+    resolve_task,
 )
 from footwork.tables.splits import JUDGED, SPLITS, find_splits, one_split
 from zeroshot.finetuned import FinetunedClassifier
@@ -77,9 +78,8 @@ def assess(source: Any, classifier: FinetunedClassifier, files: Path | None = No
         DataError: None can be read, or a label is not among the classifier's.
     """
     rule, trained = classifier.rule, classifier.manifest
-    several = rule.task == MULTI_LABEL
     column, separator = (trained["config"].get(f"label_{key}") for key in ("column", "separator"))
-    stated = StatedLabels("multi" if several else "single", column, separator, required=False)
+    stated = StatedLabels(rule.task, column, separator, known=rule.labels)
     chosen, said = one_split(source, split_folders, JUDGED)
     part = images_of(chosen, stated, files)
     if unknown := [name for name in part.class_names if name not in rule.labels]:
@@ -101,7 +101,10 @@ def read_images(source: Any, config: FinetuneConfig, files: Path | None = None) 
     Those in memory are written below `files`/SPLIT.
     """
     sources, unread = find_splits(source, split_folders, ("train",))
-    stated = StatedLabels(config.task, config.label_column, config.label_separator)
+    stated = StatedLabels(
+        config.task and resolve_task(config.task),
+        *(config.label_column, config.label_separator, config.class_names()),
+    )
     parts = {
         name: images_of(part, stated, files and files / name) for name, part in sources.items()
     }

@@ -13,7 +13,7 @@ import numpy as np
 
 from footwork.arrays import AnyArray
 from footwork.class_names import class_name, read_label
-from footwork.errors import DataError, require_one_of
+from footwork.errors import ConfigError, DataError, require_one_of
 from footwork.files.faults import shortened
 from footwork.tables.cells import list_of
 from footwork.tables.columns import is_number
@@ -248,7 +248,7 @@ def infer_kind(
     A `separator` means several labels a cell; `names` are those of the classes by their places in
     vectors of 0 and 1. Labels that can be read in several ways are a `DataError`.
     """
-    stated = resolve_task(task) if task else None
+    stated = _stated_task(task, separator)
     texts = [cell for cell in cells if isinstance(cell, str)]
     if stated == REGRESSION:
         return LabelKind(stated, decimal_comma=_have_decimal_commas(texts))
@@ -273,6 +273,16 @@ def infer_kind(
     if any(isinstance(cell, list) for cell in cells):
         return _list_kind(cells, table)
     return _separated_kind(texts, table.source) or _amounts_or_classes(cells, table)
+
+
+def _stated_task(task: str | None, separator: str | None) -> Task | None:
+    stated = resolve_task(task) if task else None
+    if separator is not None and stated not in (None, MULTI_LABEL):
+        raise ConfigError(
+            f"--label-separator {separator!r} divides several labels of a cell, and by --task each "
+            "has one. State --task multi, or leave out one of them."
+        )
+    return stated
 
 
 def _list_kind(cells: Sequence[Cell], table: Table) -> LabelKind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from footwork.errors import ConfigError, DataError, ModelError
 from footwork.methods.peft import LORA
 from footwork.methods.table import AdaptationConfig
 from footwork.models.image_classifiers import load_image_classifier
+from footwork.tables.labels import SINGLE_LABEL
 from tests.runs import finetune_here
 from tests.zeroshot.image_towers import LABELS, QUICK, build_tower, draw_classes
 from tests.zeroshot.indexed import run
@@ -288,6 +290,49 @@ def test_an_image_may_have_several_labels(vit: str, tmp_path: Path) -> None:
     classifier.rule = replace(classifier.rule, thresholds=(bar, 0.5))
     held = ["dark" in answer.labels for answer in classifier.predict(images)]
     assert held == (dark >= bar).tolist()
+
+
+@pytest.mark.parametrize("written", [list, " ".join])
+def test_the_places_of_a_vector_have_names(
+    written: Callable[[str], Any], vit: str, examples: Path, tmp_path: Path
+) -> None:
+    classes = sorted(path.name for path in examples.iterdir())
+    rows = [
+        {"path": str(path), "label": written("".join("01"[path.parent.name == c] for c in classes))}
+        for path in examples.rglob("*.png")
+    ]
+    config = FinetuneConfig(model_id=vit, method="head", labels=",".join(classes))
+    read, plain = read_images(rows, config), read_images(examples, FinetuneConfig(model_id=vit))
+    assert (read.labels, read.task) == (plain.labels, plain.task) == (tuple(classes), SINGLE_LABEL)
+    every, known = (
+        {
+            (path, target)
+            for s in data.splits.values()
+            for path, target in zip(s.inputs, s.targets, strict=True)
+        }
+        for data in (read, plain)
+    )
+    assert every == known
+    done = finetune_here(rows, tmp_path / "out", config)
+    classifier = FinetunedClassifier.load(done.folder)
+    by_vector, by_folder = (assess(each, classifier).evaluation for each in (rows, examples))
+    np.testing.assert_array_equal(by_vector.confusion, by_folder.confusion)
+
+
+def test_several_labels_of_a_cell_are_no_class(tmp_path: Path) -> None:
+    cells = ["cat;dog", "cat", "dog;bird", "bird", "cat;bird", "dog"] * 8
+    rows = [{"path": f"{number}.png", "label": cell} for number, cell in enumerate(cells)]
+    for row in rows:
+        (tmp_path / row["path"]).write_bytes(row["path"].encode())
+    table = tmp_path / "rows.jsonl"
+    table.write_text("\n".join(map(json.dumps, rows)))
+    read = read_images(table, FinetuneConfig())
+    assert read.labels == ("bird", "cat", "dog")
+    assert any("are several, divided by ';': multi-label" in note for note in read.notes)
+    whole = read_images(table, FinetuneConfig(task="single"))
+    assert set(whole.labels) == set(cells)
+    with pytest.raises(ConfigError, match=r"label-separator ';' .* State --task multi"):
+        read_images(table, FinetuneConfig(task="single", label_separator=";"))
 
 
 def test_a_label_column_of_the_training_is_none_of_every_data_that_is_judged(
