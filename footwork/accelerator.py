@@ -302,8 +302,8 @@ def forget_peak_memory() -> None:
     device = compute_device()
     if device.type in ("cuda", "xpu"):
         torch.accelerator.reset_peak_memory_stats(device)
-    with suppress(OSError, AttributeError):  # Linux alone has both
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed would count as held
+    free_cached_memory()  # what was freed would count as held
+    with suppress(OSError):  # Linux alone has it
         Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -315,10 +315,29 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
 
 
+@cache
+def keep_freed_memory() -> None:
+    """Have the C library keep what tensors leave, for those of the next step.
+
+    By itself glibc hands every large block back to the system, which clears and maps its pages
+    anew: half the time of a step of an EfficientNet, a third of one of DeBERTa-base, and more than
+    half of an EfficientNet's answers. At its peak the process holds up to a fifth more.
+    """
+    for option, value in _KEPT_BY_GLIBC.items():
+        with suppress(AttributeError):  # other libraries have no such settings
+            ctypes.CDLL(None).mallopt(option, value)
+
+
+_KEPT_BY_GLIBC = {-4: 0, -1: -1, -2: 64 << 20, -8: 1}
+"""mallopt(3): M_MMAP_MAX no block alone, M_TRIM_THRESHOLD never, M_TOP_PAD bytes, M_ARENA_MAX."""
+
+
 def free_cached_memory() -> None:
-    """Hand the allocator's cache back, after running out of memory."""
+    """Hand back what is kept for the next tensors: a run is over, or has no memory left."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def wait_for_everyone() -> None:

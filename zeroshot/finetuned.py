@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from footwork.accelerator import channels_last, compute_device
+from footwork.accelerator import channels_last, compute_device, keep_freed_memory
 from footwork.arrays import FloatArray, IntArray, RealArray
 from footwork.encoder.streaming import PictureStream, PixelArrays, Preprocessing
 from footwork.errors import ConfigError, ModelError
@@ -91,6 +91,7 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
         self.rule = rule if asked is None else replace(rule, abstain_below=asked)
         self._labels, self.width = rule.labels, len(rule.labels)
         device = compute_device(options.device)
+        keep_freed_memory()
         self._model, self._processor = model.to(device), processor
         error = published_error(manifest, rule)
         frozen = FrozenClassifier(self._model, options.precision, error)

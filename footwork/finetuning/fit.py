@@ -13,7 +13,13 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from footwork.accelerator import compute_device, peak_memory, resolve_precision
+from footwork.accelerator import (
+    compute_device,
+    free_cached_memory,
+    keep_freed_memory,
+    peak_memory,
+    resolve_precision,
+)
 from footwork.arrays import FloatArray
 from footwork.errors import ModelError, first_line
 from footwork.evaluation.calibration import GivenCalibration
@@ -45,7 +51,9 @@ def fit(
     """
     if (learner.callbacks or learner.config.log_to) and not learner.config.method_row.rates:
         notify(f"{learner.config.method} takes no steps: callbacks and `log_to` hear nothing.")
+    keep_freed_memory()
     model, outcome = _trained(learner, rows, run, resume, notify)
+    free_cached_memory()
     give_amounts(learner, model)
     return model, outcome
 
