@@ -63,7 +63,7 @@ def build_dual_encoder(folder: Path, family: str = "clip", seed: int = 0) -> Pat
 def load(folder: Path, **options: Any) -> DualEncoder:
     """The encoder in a folder, in float32."""
     config = EncoderConfig(**{"precision": "float32", **options})
-    return DualEncoder.load(str(folder), config=config)
+    return DualEncoder(str(folder), config=config)
 
 
 def draw_image(path: Path, size: tuple[int, int] = (60, 40), seed: int = 0) -> Path:

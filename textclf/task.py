@@ -65,11 +65,11 @@ class TokenizedRows(EncodedRows):
         config = cast("TrainConfig", learner.config)
         # Alone: rows outlive the models that they are given to.
         self.config = getattr(learner.model, "config", None)
-        self._sided: dict[str, TokenizedTexts] = {
-            split: tokenize(learner.preparation, part.texts, part.pairs, config.max_length)
-            for split, part in self.data.splits.items()
-        }
-        self._texts = {split: each.without_sides() for split, each in self._sided.items()}
+        parts = self.data.splits.values()
+        texts = [text for part in parts for text in part.texts]
+        pairs = [pair for part in parts for pair in part.pairs or ()] or None
+        self._sided = tokenize(learner.preparation, texts, pairs, config.max_length)
+        self._texts = self._sided.without_sides()
 
     def for_learner(self, learner: Learner) -> Self:
         """The same texts, as another model takes them."""
@@ -79,34 +79,34 @@ class TokenizedRows(EncodedRows):
 
     def inputs(self, split: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:
         """Token ids and their mask."""
-        return self._taken_by(self)[split].batch(rows)
+        return self._taken_by(self).batch(self.numbers(split, rows))
 
     def lengths(self, split: str) -> Sequence[int]:
         """Tokens of the texts."""
-        return self._texts[split].lengths
+        lengths = self._texts.lengths
+        return [lengths[number] for number in self.places[split]]
 
     @property
     def pad(self) -> Callable[[dict[str, torch.Tensor], int], dict[str, torch.Tensor]]:
         """With the tokenizer's padding."""
-        return self._taken_by(self)["train"].widen
+        return self._taken_by(self).widen
 
-    def _taken_by(self, model: Any) -> dict[str, TokenizedTexts]:
+    def _taken_by(self, model: Any) -> TokenizedTexts:
         return self._sided if reads_apart(model) else self._texts
 
     def slimmed(self, model: Any, splits: Collection[str]) -> AbstractContextManager[Any]:
         """Without the embeddings of tokens that occur in none of the texts."""
-        texts = [self._texts[split] for split in splits]
-        ids = [np.unique(np.concatenate(each.inputs["input_ids"])) for each in texts]
-        ids.append(np.array([each.pad["input_ids"] for each in texts]))
-        used = np.unique(np.concatenate(ids)).astype(np.int64)
+        every = self._texts.inputs["input_ids"]
+        ids = [every[number] for split in splits for number in self.places[split]]
+        used = np.unique(np.concatenate([*ids, [self._texts.pad["input_ids"]]])).astype(np.int64)
         return pruned_vocabulary(model, torch.from_numpy(used))
 
     def logits(self, model: Any, split: str, rows: Sequence[int], precision: str) -> FloatArray:
         """By batches of like length; one at a time, for beside a training memory is scarce."""
         kind = cast("Precision", precision)
         frugal = InferenceConfig(precision=kind, workers=1, packed=False)
-        texts = self._taken_by(model)[split]
-        return SequenceModel(model, frugal).logits(texts.take(rows))
+        texts = self._taken_by(model).take(self.numbers(split, rows))
+        return SequenceModel(model, frugal).logits(texts)
 
     def baselines(self, split: str, notify: Notify) -> dict[str, Evaluation]:
         """The commonest answer, and TF-IDF with a linear model."""

@@ -185,7 +185,7 @@ class ZeroShotClassifier(VectorLabeller[LabelledImage]):
         from footwork.encoder.dual import DualEncoder
 
         labels = checked_class_names(labels)  # before a model is loaded in vain
-        encoder = DualEncoder.load(model_id, revision, config or EncoderConfig())
+        encoder = DualEncoder(model_id, revision, config or EncoderConfig())
         found = cls(encoder, labels, options)
         found.origin = encoder.model_id, labels, options, encoder.revision, config
         return found
@@ -268,4 +268,4 @@ def open_encoder(model: ModelOptions) -> DualEncoder:
     """Load the model that a command names."""
     from footwork.encoder.dual import DualEncoder
 
-    return DualEncoder.load(model.model_id or DEFAULT_MODEL, model.revision, model)
+    return DualEncoder(model.model_id or DEFAULT_MODEL, model.revision, model)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +13,14 @@ import torch
 
 from footwork.accelerator import channels_last, compute_device, keep_freed_memory
 from footwork.arrays import FloatArray, IntArray, RealArray
-from footwork.encoder.streaming import PictureStream, PixelArrays, Preprocessing
+from footwork.encoder.streaming import PictureStream, Preprocessing
 from footwork.errors import ConfigError, ModelError
 from footwork.evaluation.decision import DecisionRule, rule_of
 from footwork.files.folders import read_manifest
 from footwork.images.held import ImagesLike
 from footwork.inference.frozen import frozen_model
-from footwork.inference.halving import ElasticBatch, unit_embeddings
-from footwork.inference.rounding import Closeness, FrozenClassifier, published_error
+from footwork.inference.halving import unit_embeddings
+from footwork.inference.rounding import FrozenClassifier, published_error
 from footwork.models.heads import output_layer_name
 from footwork.models.hub import trained_folder
 from footwork.models.image_classifiers import load_image_processor, load_trained_image_classifier
@@ -33,40 +31,6 @@ from zeroshot.options import FinetunedOptions, ModelOptions, is_finetuned
 from zeroshot.rows import LabelledImage, labels_given
 
 DEFAULTS = FinetunedOptions()
-
-
-class LogitTower:
-    """An image classifier, asked as an image tower is: its rows are logits.
-
-    Args:
-        model: Answers with an object that has `logits`.
-        closeness: Of its decisions.
-        device: Of the model.
-        batch_size: Pictures at once.
-    """
-
-    def __init__(
-        self, model: FrozenClassifier, closeness: Closeness, device: torch.device, batch_size: int
-    ) -> None:
-        self._model, self._closeness, self._device = model, closeness, device
-        self.batch = ElasticBatch(batch_size, "image")
-        # An accelerator computes one batch after another.
-        self._turn = nullcontext() if device.type == "cpu" else threading.Lock()
-
-    def embed(self, pictures: Sequence[PixelArrays]) -> FloatArray:
-        """Pictures of equal shapes to logits, (B, C)."""
-        return self.batch.run(self._forward, pictures)
-
-    def _forward(self, pictures: Sequence[PixelArrays]) -> FloatArray:
-        stacked = {name: np.stack([each[name] for each in pictures]) for name in pictures[0]}
-        inputs = {name: torch.from_numpy(each) for name, each in stacked.items()}
-
-        def run(model: Any, rows: IntArray) -> FloatArray:
-            asked = {name: each[rows].to(self._device) for name, each in inputs.items()}
-            with self._turn, torch.inference_mode():
-                return model(**channels_last(asked)).logits.float().cpu().numpy()
-
-        return self._model.logits(run, len(pictures), self._closeness)
 
 
 class FinetunedClassifier(VectorLabeller[LabelledImage]):
@@ -98,11 +62,15 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
         self._logits = self._stream(frozen)
 
     def _stream(self, model: FrozenClassifier) -> PictureStream:
-        device = self._model.device
-        size = self.options.batch_size or (16 if device.type == "cpu" else 64)
-        tower = LogitTower(model, self.rule.closeness, device, size)
+        def answer(inputs: dict[str, torch.Tensor]) -> FloatArray:
+            def run(asked: Any, rows: IntArray) -> FloatArray:
+                some = channels_last({name: each[rows] for name, each in inputs.items()})
+                return asked(**some).logits.float().cpu().numpy()
+
+            return model.logits(run, len(next(iter(inputs.values()))), self.rule.closeness)
+
         preprocessing = Preprocessing(self._processor, self.options.decode or "draft")
-        return PictureStream(preprocessing, tower, self.options.workers, device, self.width)
+        return PictureStream(preprocessing, answer, self.options, self._model.device, self.width)
 
     @classmethod
     def load(

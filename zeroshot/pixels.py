@@ -246,9 +246,6 @@ class DecodedImages(EncodedRows):
         self._file: PixelFile
         self._file, faults = decode_once(paths, learner.preparation, run / _PICTURES, config.decode)
         super().__init__(readable(learner.data, faults, cast("Any", learner.task).files))
-        sizes = [len(part) for part in self.data.splits.values()]
-        firsts = np.cumsum([0, *sizes[:-1]]).tolist()
-        self._first = dict(zip(self.data.splits, firsts, strict=True))
         self._seed, self._augment = config.seed, config.augmentation
         self.varies = self._augment != "none"
         self._pretrained = Pretrained()
@@ -275,8 +272,7 @@ class DecodedImages(EncodedRows):
 
     def inputs(self, split: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:
         """Pixels, normalised."""
-        first = self._first[split]
-        pixels = self._file.batch([first + row for row in rows])
+        pixels = self._file.batch(self.numbers(split, rows))
         if self._view == "flips":
             pixels = pixels.flip(-1)
         elif self._view == "crops":
@@ -370,7 +366,7 @@ def _logits_by_names(data: LabelledData, judged: Inputs, learner: Learner) -> Do
     config = cast("FinetuneConfig", learner.config)
     how = EncoderConfig(decode=config.decode)
     try:
-        encoder = DualEncoder.load(config.model_id, config.revision, how)
+        encoder = DualEncoder(config.model_id, config.revision, how)
         classifier = ZeroShotClassifier(encoder, data.labels, ZeroShotOptions(none_below=None))
     except (ModelError, ConfigError):
         return None

@@ -180,7 +180,7 @@ class TaughtClassifier(VectorLabeller[TaughtImage]):
             from footwork.encoder.dual import DualEncoder
 
             how = EncoderConfig(decode=self.decode)
-            loaded = DualEncoder.load(self.model_id, self.revision, how)
+            loaded = DualEncoder(self.model_id, self.revision, how)
             self.require_encoder(loaded)
             self._encoder = loaded
         return self._encoder
@@ -312,7 +312,7 @@ def teach(  # noqa: PLR0913 - the door for callers in Python
         images = read_examples(examples, Path(files))  # before a model is loaded in vain
         from footwork.encoder.dual import DualEncoder
 
-        encoder = DualEncoder.load(model_id, revision)
+        encoder = DualEncoder(model_id, revision)
         done = teach_files(encoder, images, Path(out), options, overwrite=overwrite)
     return replace(done, skipped=without_folder(done.skipped, files))
 

@@ -6,10 +6,8 @@ import hashlib
 import inspect
 import math
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +25,9 @@ from transformers import (
 
 from footwork.accelerator import compute_device, has_bf16, has_fp16, resolve_precision
 from footwork.arrays import FloatArray
-from footwork.encoder import streaming
-from footwork.encoder.protocol import EncodedImage
-from footwork.encoder.streaming import Outcome, PictureStream, PixelArrays, Source
+from footwork.encoder.streaming import PictureStream, Preprocessing
 from footwork.errors import ModelError
 from footwork.files.plain_files import content_hash
-from footwork.images.held import ImagesLike
 from footwork.inference.frozen import cast_linear_weights, steady_linears
 from footwork.inference.halving import ElasticBatch, unit_embeddings
 from footwork.inference.tokens import held_texts, of_one_length
@@ -59,46 +54,10 @@ _CONTENT = (
 """Files of a folder that an embedding depends on."""
 
 
-@dataclass(frozen=True, slots=True)
-class TwoTowers:
-    """A checkpoint as it was loaded: model in float32, tokenizer, image processor on Pillow."""
-
-    model_id: str
-    """Hub id, absolute folder, or `tiny`."""
-    revision: str | None
-    """Commit on the Hub; None for a folder."""
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    processor: Any
-
-    @property
-    def logit_scale(self) -> float:
-        """What cosines are multiplied by, before the bias is added."""
-        model: Any = self.model
-        if hasattr(model, "logit_scale"):
-            limit = getattr(model, "max_log_logit_scale", math.inf)  # AIMv2 has one
-            return math.exp(min(model.logit_scale.item(), limit))
-        return 1 / model.temperature.item()
-
-    @property
-    def logit_bias(self) -> float | None:
-        """What is added to scaled cosines, where the scores are sigmoids."""
-        bias = getattr(self.model, "logit_bias", None)
-        return None if bias is None else bias.item()
-
-    def version(self) -> str:
-        """Names the weights: Hub id and commit, or a hash of a folder's files."""
-        folder = Path(IMAGE_PRESETS.get(self.model_id, self.model_id))
-        if not folder.is_dir():
-            return f"{self.model_id}@{self.revision or 'main'}"
-        total = hashlib.sha256()
-        for path in sorted({path for pattern in _CONTENT for path in folder.glob(pattern)}):
-            total.update(f"{path.name}\0{content_hash(path)}\0".encode())
-        return f"sha256:{total.hexdigest()[:16]}"
-
-
-def load_two_towers(model_id: str, revision: str | None = None) -> TwoTowers:
-    """A model that embeds pictures and texts in one space.
+def load_two_towers(
+    model_id: str, revision: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Any, str | None]:
+    """A model that embeds pictures and texts in one space, in float32, its parts and its commit.
 
     `model_id` is a Hub id, a local folder, a preset or `tiny`. One that cannot be reached, is of
     another kind, or lacks weights is a `ModelError`.
@@ -122,46 +81,25 @@ def load_two_towers(model_id: str, revision: str | None = None) -> TwoTowers:
     whole: Any = {"revision": revision, **checkpoints.WITH_REPORT}
     model, report = checkpoints.load_part(AutoModel, resolved, **whole)
     checkpoints.require_weights(model, report, model_id)
-    name = model_id if model_id == "tiny" else resolved
-    model.eval().requires_grad_(False)
-    return TwoTowers(name, revision, model, tokenizer, processor)
+    return model.eval().requires_grad_(False), tokenizer, processor, revision
 
 
-class ImageTower:
-    """Embeds prepared pictures, `batch_size` at once; several threads may ask it at once.
+def _version(model_id: str, revision: str | None) -> str:
+    """Names the weights: Hub id and commit, or a hash of a folder's files."""
+    folder = Path(IMAGE_PRESETS.get(model_id, model_id))
+    if not folder.is_dir():
+        return f"{model_id}@{revision or 'main'}"
+    total = hashlib.sha256()
+    for path in sorted({path for pattern in _CONTENT for path in folder.glob(pattern)}):
+        total.update(f"{path.name}\0{content_hash(path)}\0".encode())
+    return f"sha256:{total.hexdigest()[:16]}"
 
-    The linear layers of the image half of `model`, on its device, are cast to `dtype`, in place.
-    """
 
-    def __init__(self, model: PreTrainedModel, dtype: torch.dtype, batch_size: int) -> None:
-        self._model, self._dtype = model, dtype
-        self._lowered = dtype is not torch.float32
-        self.batch = ElasticBatch(batch_size, "image")
-        # On a CPU every thread computes; an accelerator computes one batch after another.
-        on_cpu = model.device.type == "cpu"
-        self._turn = nullcontext() if on_cpu else threading.Lock()
-        for name, child in model.named_children():
-            if name.startswith("text_"):  # texts stay in float32
-                continue
-            if self._lowered:
-                cast_linear_weights(child, dtype)
-            if on_cpu:
-                steady_linears(child)
-
-    def embed(self, pictures: Sequence[PixelArrays]) -> FloatArray:
-        """Pictures of equal shapes to unit rows, (B, D)."""
-        return self.batch.run(self._forward, pictures)
-
-    def _forward(self, pictures: Sequence[PixelArrays]) -> FloatArray:
-        device = self._model.device
-        inputs = {
-            name: torch.from_numpy(np.stack([picture[name] for picture in pictures])).to(device)
-            for name in pictures[0]
-        }
-        # One context each: they belong to the thread.
-        in_dtype = torch.autocast(device.type, self._dtype, enabled=self._lowered)
-        with self._turn, torch.inference_mode(), in_dtype:
-            return unit_embeddings(self._model.get_image_features(**inputs).pooler_output)
+def _logit_scale(model: Any) -> float:
+    if not hasattr(model, "logit_scale"):
+        return 1 / float(model.temperature)
+    limit = getattr(model, "max_log_logit_scale", math.inf)  # AIMv2 has one
+    return math.exp(min(float(model.logit_scale), limit))
 
 
 class TextTower:
@@ -230,48 +168,54 @@ class TextTower:
             return self.tokenizer(lowered, **options)
 
 
-class DualEncoder:
+class DualEncoder(PictureStream):
     """A two-tower model: what shows in a picture and what a text says, in one space.
 
-    The image half of `towers` may be cast to a lower precision, in place.
+    It is loaded as by `load_two_towers`.
     """
 
-    def __init__(self, towers: TwoTowers, config: EncoderConfig = DEFAULTS) -> None:
-        device = compute_device(config.device)
-        towers.model.to(device)
-        self.model_id, self.revision = towers.model_id, towers.revision
-        self.logit_scale, self.logit_bias = towers.logit_scale, towers.logit_bias
-        self._towers = towers
-        self.text_tower = TextTower(towers.model, towers.tokenizer)
-        self._preprocessing = streaming.Preprocessing(towers.processor, config.decode or "draft")
-        dtype = resolve_precision(config.precision, device)
-        if config.precision == "auto" and has_fp16(device) and not has_bf16(device):
-            dtype = torch.float16
-        batch_size = config.batch_size or (16 if device.type == "cpu" else 64)
-        self._images = ImageTower(towers.model, dtype, batch_size)
-        self.width = self.text_tower.embed(["a"]).shape[1]
-        """Of an embedding."""
-        self._pictures = PictureStream(
-            self._preprocessing, self._images, config.workers, device, self.width
-        )
-        self.max_text_tokens = self.text_tower.max_tokens
-        self.image_size = self._preprocessing.side
-        """Pixels of the shorter side that the model needs of a picture."""
-
-    @classmethod
-    def load(
-        cls,
+    def __init__(
+        self,
         model_id: str = DEFAULT_IMAGE_MODEL,
         revision: str | None = None,
         config: EncoderConfig = DEFAULTS,
-    ) -> DualEncoder:
-        """As `load_two_towers`."""
-        return cls(load_two_towers(model_id, revision), config)
+    ) -> None:
+        model, tokenizer, processor, self.revision = load_two_towers(model_id, revision)
+        resolved = resolve_model_id(model_id, IMAGE_PRESETS)
+        self.model_id = "tiny" if model_id == "tiny" else resolved
+        """Hub id, absolute folder, or `tiny`."""
+        device = compute_device(config.device)
+        self._model: Any = model.to(device)
+        self.logit_scale = _logit_scale(model)
+        """What cosines are multiplied by, before the bias is added."""
+        bias = getattr(model, "logit_bias", None)
+        self.logit_bias = None if bias is None else bias.item()
+        """What is added to scaled cosines, where the scores are sigmoids."""
+        self.text_tower = TextTower(model, tokenizer)
+        dtype = resolve_precision(config.precision, device)
+        if config.precision == "auto" and has_fp16(device) and not has_bf16(device):
+            dtype = torch.float16
+        self._in_dtype = partial(
+            torch.autocast, device.type, dtype, enabled=dtype is not torch.float32
+        )
+        for name, child in model.named_children():
+            if name.startswith("text_"):  # texts stay in float32
+                continue
+            if dtype is not torch.float32:
+                cast_linear_weights(child, dtype)
+            if device.type == "cpu":
+                steady_linears(child)
+        preprocessing = Preprocessing(processor, config.decode or "draft")
+        width = self.text_tower.embed(["a"]).shape[1]
+        super().__init__(preprocessing, self._embed, config, device, width)
+        self.max_text_tokens = self.text_tower.max_tokens
+        self.image_size = preprocessing.side
+        """Pixels of the shorter side that the model needs of a picture."""
 
     @cached_property
     def fingerprint(self) -> str:
         """Names the weights and the preprocessing: equal ones give equal embeddings."""
-        return f"{self._towers.version()}+{self._preprocessing.name}"
+        return f"{_version(self.model_id, self.revision)}+{self._preprocessing.name}"
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """Unit rows, (N, D), of N texts, each as if it were alone.
@@ -286,21 +230,6 @@ class DualEncoder:
         texts = held_texts(texts)
         return self.text_tower.cut(texts) if texts else []
 
-    def encode_images(self, images: ImagesLike) -> FloatArray:
-        """Unit rows, (N, D), of N images as `footwork.images.held.held_images` takes them.
-
-        It is done in this process alone; an `ImageError` where one is no image.
-        """
-        return self._pictures.encode_images(images)
-
-    def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedImage]:
-        """Embed files, in order, read some batches ahead; one that is no picture has a `fault`.
-
-        Of several processes each embeds its share and yields all files, so all of them must call
-        this with the same paths and go through to the end.
-        """
-        yield from self._pictures.encode_files(paths)
-
-    def encode_sources(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Outcome]]:
-        """As `encode_files`, of sources that decode themselves: their rows (D,) or faults."""
-        yield from self._pictures.files(sources)
+    def _embed(self, inputs: dict[str, torch.Tensor]) -> FloatArray:
+        with self._in_dtype():
+            return unit_embeddings(self._model.get_image_features(**inputs).pooler_output)

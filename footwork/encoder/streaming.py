@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,7 +27,7 @@ from footwork.images.ahead import attempt, made_ahead
 from footwork.images.decoding import decode_image, read_image
 from footwork.images.held import ImagesLike, held_images
 from footwork.inference.halving import ElasticBatch, shares
-from footwork.options import EXACT_MARK, Decode
+from footwork.options import EXACT_MARK, Decode, EncoderConfig
 
 PixelArrays = dict[str, AnyArray]
 """Input of the image tower → what one picture gives for it, without the batch axis."""
@@ -168,22 +170,14 @@ GATHERED = 128
 """Pictures of each process that are exchanged at once."""
 
 
-class Tower(Protocol):
-    """Answers prepared pictures; several threads may ask it at once."""
-
-    batch: ElasticBatch
-
-    def embed(self, pictures: Sequence[PixelArrays]) -> FloatArray:
-        """Pictures of equal shapes to rows, (B, D)."""
-
-
 class PictureStream:
     """Runs a model, on its device, over pictures of any number.
 
     Args:
         preprocessing: Of the model.
-        tower: The model.
-        workers: Threads that decode, and on a CPU compute; None takes one a core.
+        answer: The model: what it is given of B pictures of equal shapes, on its device, to rows,
+            (B, D); on a CPU several threads may ask it at once.
+        config: Pictures at once, and threads.
         device: Of the model.
         width: D, of its rows.
     """
@@ -191,14 +185,18 @@ class PictureStream:
     def __init__(
         self,
         preprocessing: Preprocessing,
-        tower: Tower,
-        workers: int | None,
+        answer: Callable[[dict[str, torch.Tensor]], FloatArray],
+        config: EncoderConfig,
         device: torch.device,
         width: int,
     ) -> None:
         on_cpu = device.type == "cpu"
-        self._preprocessing, self._tower, self.width = preprocessing, tower, width
-        self._workers = workers or (torch.get_num_threads() if on_cpu else available_cores())
+        self._preprocessing, self._answer, self._device = preprocessing, answer, device
+        self._workers = config.workers or (torch.get_num_threads() if on_cpu else available_cores())
+        self.batch = ElasticBatch(config.batch_size or (16 if on_cpu else 64), "image")
+        # On a CPU every thread computes; an accelerator computes one batch after another.
+        self._turn = nullcontext() if on_cpu else threading.Lock()
+        self.width = width
 
     def encode_images(self, images: ImagesLike) -> FloatArray:
         """Rows, (N, D), in this process alone; an `ImageError` where one is no picture."""
@@ -219,14 +217,14 @@ class PictureStream:
         return np.stack(rows)
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedImage]:
-        """As `files`, of files; one that is no picture has a `fault`."""
-        for file, row in self.files(map(PictureFile, paths)):
+        """As `encode_sources`, of files; one that is no picture has a `fault`."""
+        for file, row in self.encode_sources(map(PictureFile, paths)):
             if isinstance(row, ImageError):
                 yield EncodedImage(file.path, None, row.reason)
             else:
                 yield EncodedImage(file.path, row, None, file.note)
 
-    def files(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Outcome]]:
+    def encode_sources(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Outcome]]:
         """Each file with its row or fault, in order.
 
         Of several processes each answers its share and yields all files, so all of them must call
@@ -250,7 +248,7 @@ class PictureStream:
         cores are busy whatever decoding and model cost, and no thread waits for another.
         """
         threads, workers = torch.get_num_threads(), self._workers
-        todo = shares(images, workers, lambda: self._tower.batch.size)
+        todo = shares(images, workers, lambda: self.batch.size)
 
         def answer(share: Sequence[AnyPicture]) -> list[Outcome]:
             torch.set_num_threads(1)
@@ -266,8 +264,16 @@ class PictureStream:
     def _answer_share(self, images: Sequence[AnyPicture]) -> list[Outcome]:
         prepared = [prepare_picture(self._preprocessing, image) for image in images]
         pictures = [picture for picture in prepared if not isinstance(picture, ImageError)]
-        rows = iter(self._tower.embed(pictures) if pictures else ())
+        rows = iter(self.batch.run(self._forward, pictures) if pictures else ())
         return [fault if isinstance(fault, ImageError) else next(rows) for fault in prepared]
+
+    def _forward(self, pictures: Sequence[PixelArrays]) -> FloatArray:
+        inputs = {
+            name: torch.from_numpy(np.stack([each[name] for each in pictures])).to(self._device)
+            for name in pictures[0]
+        }
+        with self._turn, torch.inference_mode():  # which belongs to the thread
+            return self._answer(inputs)
 
 
 def prepare_picture(preprocessing: Preprocessing, image: AnyPicture) -> PixelArrays | ImageError:

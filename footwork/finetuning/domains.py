@@ -5,14 +5,12 @@ A half of the target's rows takes part in the training, without labels; the othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from footwork.arrays import BoolArray, FloatArray
@@ -125,106 +123,11 @@ def require_domains(task: Task, data: LabelledData, model: Any) -> None:
         ) from error
 
 
-class RearrangedRows(EncodedRows):
-    """Rows in other splits than they were encoded in.
-
-    Args:
-        rows: Encoded.
-        data: The splits as they are now.
-        places: Of each of them where its rows are found: split and row of `rows`.
-    """
-
-    def __init__(
-        self,
-        rows: EncodedRows,
-        data: LabelledData,
-        places: Mapping[str, Sequence[tuple[str, int]]],
-    ) -> None:
-        super().__init__(data)
-        self._rows, self._places, self.varies = rows, places, rows.varies
-
-    def for_learner(self, learner: Learner) -> RearrangedRows:
-        """In the same order, as another model takes them."""
-        return RearrangedRows(self._rows.for_learner(learner), self.data, self._places)
-
-    def inputs(self, split: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        """As they were encoded."""
-        return self._gathered(split, rows, self._rows.inputs)
-
-    def training_batch(
-        self, split: str, rows: Sequence[int], epoch: int
-    ) -> dict[str, torch.Tensor]:
-        """As of the split that they were encoded in."""
-
-        def batch(own: str, some: Sequence[int]) -> dict[str, torch.Tensor]:
-            return self._rows.training_batch(own, some, epoch)
-
-        return self._gathered(split, rows, batch)
-
-    def lengths(self, split: str) -> Sequence[int]:
-        """Tokens of the rows."""
-        known = {own: self._rows.lengths(own) for own in self._owners([split])}
-        return [known[own][row] for own, row in self._places[split]]
-
-    @property
-    def pad(self) -> Callable[[dict[str, torch.Tensor], int], dict[str, torch.Tensor]] | None:
-        """As they do."""
-        return self._rows.pad
-
-    def slimmed(self, model: Any, splits: Collection[str]) -> AbstractContextManager[Any]:
-        """Without what the rows never use."""
-        return self._rows.slimmed(model, self._owners(splits))
-
-    def logits(self, model: Any, split: str, rows: Sequence[int], precision: str) -> FloatArray:
-        """By each split that they were encoded in."""
-        if not rows:
-            return np.zeros((0, 1), np.float32)
-        parts = self._parts(split, rows)
-        answers = [self._rows.logits(model, own, some, precision) for own, _, some in parts]
-        places = np.concatenate([places for _, places, _ in parts])
-        return np.concatenate(answers)[np.argsort(places)]
-
-    def question(self, split: str, rows: range) -> Any:
-        """Of rows that were encoded side by side; what is published asks the original."""
-        raise NotImplementedError(split)
-
-    def _owners(self, splits: Collection[str]) -> list[str]:
-        return sorted({own for split in splits for own, _ in self._places[split]})
-
-    def _parts(self, split: str, rows: Sequence[int]) -> list[tuple[str, list[int], list[int]]]:
-        """Splits that rows were encoded in, with the places among `rows`, and the rows there."""
-        parts: dict[str, tuple[list[int], list[int]]] = {}
-        for place, row in enumerate(rows):
-            own, encoded = self._places[split][row]
-            places, some = parts.setdefault(own, ([], []))
-            places.append(place)
-            some.append(encoded)
-        return [(own, *part) for own, part in parts.items()]
-
-    def _gathered(
-        self,
-        split: str,
-        rows: Sequence[int],
-        batch: Callable[[str, Sequence[int]], dict[str, torch.Tensor]],
-    ) -> dict[str, torch.Tensor]:
-        parts = self._parts(split, rows)
-        batches = [batch(own, some) for own, _, some in parts]
-        if self.pad is not None:
-            longest = max(each["input_ids"].shape[1] for each in batches)
-            batches = [self.pad(each, longest) for each in batches]
-        order = torch.tensor([place for _, places, _ in parts for place in places]).argsort()
-        return {name: torch.cat([each[name] for each in batches])[order] for name in batches[0]}
-
-
 def with_target_rows(rows: EncodedRows, seed: int) -> EncodedRows:
     """Rows whose training split has, after its own, those of the target to learn from."""
     learned, _ = target_halves(rows.data, seed)
-    places = {
-        name: [(name, row) for row in range(len(rows.data.splits[name]))]
-        for name in ("train", "validation")
-    }
-    places["train"] += [(TARGET, row) for row in learned]
-    return RearrangedRows(rows, rows.data, places)
+    train = [*rows.places["train"], *rows.numbers(TARGET, learned)]
+    return rows.rearranged(rows.data, {**rows.places, "train": train})
 
 
 def labelled_target(rows: EncodedRows, chosen: Sequence[int], seed: int) -> EncodedRows | None:
@@ -234,7 +137,7 @@ def labelled_target(rows: EncodedRows, chosen: Sequence[int], seed: int) -> Enco
         return None
     targets = data.splits[TARGET].targets[list(chosen)]
     targets = targets.astype(data.splits["train"].targets.dtype)
-    places = [(TARGET, row) for row in chosen]
+    numbers = np.array(rows.numbers(TARGET, chosen))
     groups = np.arange(len(chosen))
     try:
         held = held_out(targets, data.task, groups, _VALIDATION, seed)
@@ -252,7 +155,7 @@ def labelled_target(rows: EncodedRows, chosen: Sequence[int], seed: int) -> Enco
         sha256=data.sha256,
         paired=data.paired,
     )
-    return RearrangedRows(rows, other, {n: [places[i] for i in part] for n, part in found.items()})
+    return rows.rearranged(other, {name: numbers[part].tolist() for name, part in found.items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -397,16 +300,14 @@ def judge_domains(
 
 def _distance(learner: Learner, rows: EncodedRows, model: Any, held: Sequence[int]) -> float | None:
     """How well domains are told by what the output layer reads of rows that nothing trained on."""
-    others = [
-        (split, row) for split in rows.data.judging for row in range(len(rows.data.splits[split]))
-    ]
+    others = [number for split in rows.data.judging for number in rows.places[split]]
     count = min(len(others), len(held), _TOLD_ROWS)
     if count < 2 * _FOLDS:
         return None
     random = np.random.default_rng(learner.config.seed)
     places = [others[row] for row in random.permutation(len(others))[:count]]
-    places += [(TARGET, held[row]) for row in random.permutation(len(held))[:count]]
-    chosen = RearrangedRows(rows, rows.data, {"told": places})
+    places += rows.numbers(TARGET, random.permutation(held)[:count].tolist())
+    chosen = rows.rearranged(rows.data, {"told": places})
     reader = FeatureReader(model, classifier=learner.classifier_in(model))
     precision = learner.config.mixed_precision
     features = logits_of(chosen, reader, "told", precision, range(2 * count))

@@ -10,8 +10,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -119,6 +121,22 @@ class EncodedRows(ABC):
 
     def __init__(self, data: LabelledData) -> None:
         self.data = data
+        ends = accumulate(map(len, data.splits.values()))
+        self.places: Mapping[str, Sequence[int]] = {
+            split: range(end - len(part), end)
+            for (split, part), end in zip(data.splits.items(), ends, strict=True)
+        }
+        """Of each split its rows' numbers among all that were encoded."""
+
+    def numbers(self, split: str, rows: Sequence[int]) -> list[int]:
+        """Of some rows their numbers among all that were encoded."""
+        return [self.places[split][row] for row in rows]
+
+    def rearranged(self, data: LabelledData, places: Mapping[str, Sequence[int]]) -> Self:
+        """The same rows in other splits: these `data`, found at these `places`."""
+        changed = copy(self)
+        changed.data, changed.places, changed.solution = data, places, None
+        return changed
 
     def begin(self, learner: Learner, notify: Notify) -> None:
         """Ask the pretrained model once what is wanted of it, before a training changes it."""
@@ -133,7 +151,7 @@ class EncodedRows(ABC):
 
     def lengths(self, split: str) -> Sequence[int]:
         """Tokens of the rows; all alike where rows have no length."""
-        return [1] * len(self.data.splits[split])
+        return [1] * len(self.places[split])
 
     @property
     def pad(self) -> Callable[[dict[str, torch.Tensor], int], dict[str, torch.Tensor]] | None:

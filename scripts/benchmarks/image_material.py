@@ -92,7 +92,7 @@ def processing_bound(encoder: DualEncoder, photos: Sequence[Path]) -> float:
     prepared = [encoder._preprocessing.prepare(decode_image(path, side)) for path in photos]
     size = len(prepared) // cores
     batches = [prepared[start : start + size] for start in range(0, len(prepared), size)]
-    computing = seconds(lambda: spread(encoder._images.embed, batches))
+    computing = seconds(lambda: spread(encoder._forward, batches))
     return len(photos) / (decoding + computing)
 
 

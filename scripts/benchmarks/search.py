@@ -70,7 +70,7 @@ def measure_index(setting: Setting) -> Iterator[Contest]:
     def rate(encode: EncodeFiles, taken: Sequence[Path]) -> float:
         return len(taken) / seconds(lambda: encode(taken))
 
-    bound = partial(processing_bound, DualEncoder.load(str(model)), photos)
+    bound = partial(processing_bound, DualEncoder(str(model)), photos)
     named = "ONNX Runtime float32, all pixels decoded, batches of 8, as rclip does"
     few = photos[: RCLIPS_BATCH * 2]
     onnx = partial(rate, by_onnx(model, setting.folder), few)
@@ -110,7 +110,7 @@ def by_onnx(model: Path, folder: Path) -> EncodeFiles:
     """The way of rclip, whose own weights are not to be had without its download."""
     import onnxruntime
 
-    encoder = DualEncoder.load(str(model))
+    encoder = DualEncoder(str(model))
 
     class ImageHalf(torch.nn.Module):
         def __init__(self) -> None:
@@ -168,7 +168,7 @@ def measure_again(setting: Setting) -> Iterator[Contest]:
 
 def measure_hundred_thousand(setting: Setting) -> Iterator[Contest]:
     """100,000 vectors: a query as a whole process, and one after the other."""
-    encoder = DualEncoder.load(str(save_clip(setting)))
+    encoder = DualEncoder(str(save_clip(setting)))
     place = build_index(setting.folder / "index", encoder, setting.size(HUNDRED_THOUSAND, 1_000))
     with closing(place.open()) as store:
         generation, texts = store.folder, place.texts_folder(store.embedder)
@@ -202,7 +202,7 @@ def measure_hundred_thousand(setting: Setting) -> Iterator[Contest]:
 
 def measure_million(setting: Setting) -> Iterator[Contest]:
     """1,000,000 vectors: with FAISS, under every filter, and the memory that is not the file."""
-    encoder = DualEncoder.load(str(save_clip(setting)))
+    encoder = DualEncoder(str(save_clip(setting)))
     images = setting.size(MILLION, 2_000)
     place = build_index(setting.folder / "index", encoder, images)
     yield cold_query(place, "1000000", "<= 0.8")

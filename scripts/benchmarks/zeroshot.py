@@ -121,7 +121,7 @@ def beside_transformers(
 def measure_labels(setting: Setting) -> Iterator[Contest]:
     """1,000 labels, and 80 templates: Footwork reads them once."""
     model = save_clip(setting)
-    encoder = DualEncoder.load(str(model))
+    encoder = DualEncoder(str(model))
     photos = save_photos(setting, setting.size(32, 2), SMALL)
     labels = label_names(setting.size(1000, 20))
     one = ZeroShotClassifier(encoder, labels, ALWAYS)
@@ -155,7 +155,7 @@ def measure_labels(setting: Setting) -> Iterator[Contest]:
 
 def measure_many_labels(setting: Setting) -> Iterator[Contest]:
     """50,000 labels beside 1,000, on the embedded model: reading the labels is what takes time."""
-    encoder = DualEncoder.load("tiny")
+    encoder = DualEncoder("tiny")
     rows = np.tile(encoder.encode_images(save_photos(setting, setting.size(64, 2), SMALL)), (4, 1))
     many, some = setting.size(50_000, 500), setting.size(1_000, 50)
     homes = count()
@@ -190,7 +190,7 @@ def measure_many_labels(setting: Setting) -> Iterator[Contest]:
 def measure_photos(setting: Setting) -> Iterator[Contest]:
     """Photographs of 12 megapixels, beside transformers and beside decoding and model alone."""
     model = save_clip(setting)
-    encoder = DualEncoder.load(str(model))
+    encoder = DualEncoder(str(model))
     photos = save_photos(setting, setting.size(16, 2), MEGAPIXELS_12)
     classifier = ZeroShotClassifier(encoder, label_names(10), ALWAYS)
     yield beside_transformers("label_12_megapixels", classifier, model, photos, setting.size(4, 2))
@@ -210,7 +210,7 @@ def measure_photos(setting: Setting) -> Iterator[Contest]:
 
 def measure_draft(setting: Setting) -> Iterator[Contest]:
     """Embeddings of JPEGs decoded at a fraction, beside those of all pixels."""
-    encoder = DualEncoder.load(str(save_clip(setting)))
+    encoder = DualEncoder(str(save_clip(setting)))
     photos = save_photos(setting, setting.size(64, 4), MEGAPIXELS_12)
     quick = encoder.encode_images(photos)
     whole = np.concatenate([encoder.encode_images([decode_image(path)]) for path in photos])

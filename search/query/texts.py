@@ -174,7 +174,7 @@ def load_model(embedder: Embedder, config: EncoderConfig | None = None) -> DualE
     made = decoding_of(embedder.fingerprint)
     config = (config or EncoderConfig()).decoding_as(made, "The index")
     try:
-        encoder = DualEncoder.load(embedder.model_id, embedder.revision, config)
+        encoder = DualEncoder(embedder.model_id, embedder.revision, config)
     except ConfigError as error:  # no fault of the command, which did not name it
         message = f"The index was made with {embedder.model_id}, which is not there. {error}"
         raise ModelError(message) from error

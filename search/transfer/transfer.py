@@ -171,7 +171,7 @@ def _stated_embedder(model: ModelOptions | Embedder) -> Embedder:
         raise ConfigError("What made these embeddings? Name the model with --model.")
     from footwork.encoder.dual import DualEncoder
 
-    return embedder_of(DualEncoder.load(model.model_id, model.revision, model))
+    return embedder_of(DualEncoder(model.model_id, model.revision, model))
 
 
 def _opened(place: Place, embedder: Embedder) -> Store:

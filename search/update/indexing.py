@@ -163,7 +163,7 @@ class Indexer:
                 model = replace(model, decode=model.decode or decoding_of(former.fingerprint))
             if former is not None and model.model_id is None:
                 model = replace(model, model_id=former.model_id, revision=former.revision)
-            self._encoder = DualEncoder.load(model.model_id or DEFAULT_MODEL, model.revision, model)
+            self._encoder = DualEncoder(model.model_id or DEFAULT_MODEL, model.revision, model)
         return self._encoder
 
 

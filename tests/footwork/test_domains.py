@@ -7,7 +7,8 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from types import SimpleNamespace
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -20,7 +21,6 @@ from footwork.errors import ConfigError, DataError, ModelError
 from footwork.finetuning.data import Inputs, LabelledData
 from footwork.finetuning.domains import (
     Domains,
-    RearrangedRows,
     known_targets,
     proxy_distance,
     require_domains,
@@ -137,39 +137,30 @@ def test_each_of_the_three_mean_losses_counts_the_same_however_many_rows_it_is_o
 class _TextRows(EncodedRows):
     """Rows of ids; the first of the target is one token long, all others are two."""
 
-    texts: ClassVar = {
-        "train": TokenizedTexts({"input_ids": [[0, 0], [1, 1], [2, 2]]}, {"input_ids": -1}, False),
-        "target": TokenizedTexts({"input_ids": [[10], [11, 11]]}, {"input_ids": -1}, False),
-    }
+    texts = TokenizedTexts(
+        {"input_ids": [[0, 0], [1, 1], [2, 2], [10], [11, 11]]}, {"input_ids": -1}, False
+    )
 
     def inputs(self, split: str, rows: Any) -> dict[str, torch.Tensor]:
-        return self.texts[split].batch(rows)
-
-    def lengths(self, split: str) -> Any:
-        return self.texts[split].lengths
-
-    @property
-    def pad(self) -> Any:
-        return self.texts["train"].widen
-
-    def logits(self, model: Any, split: str, rows: Any, precision: str) -> Any:
-        return model(self.inputs(split, rows), precision)
+        return self.texts.batch(self.numbers(split, rows))
 
     def question(self, split: str, rows: range) -> Any:
         raise NotImplementedError
 
 
 def test_rows_in_other_splits_are_those_that_were_encoded_in_their_order() -> None:
-    rows = _TextRows(None)
-    places = [("target", 1), ("train", 0), ("target", 0), ("train", 2)]
-    mixed = RearrangedRows(rows, None, {"mixed": places})
+    parts = {"train": Inputs((0, 1, 2), np.zeros(3)), "target": Inputs((3, 4), np.zeros(2))}
+    data: Any = SimpleNamespace(splits=parts)
+    rows = _TextRows(data)
+    rows.solution = object()
+    mixed = rows.rearranged(data, {"mixed": [*rows.numbers("target", [1]), 0, 3, 2]})
     batch = mixed.training_batch("mixed", [0, 1, 2, 3], 0)
     assert batch["input_ids"].tolist() == [[11, 11], [0, 0], [10, -1], [2, 2]]
     assert batch["attention_mask"].tolist() == [[1, 1], [1, 1], [1, 0], [1, 1]]
     assert mixed.inputs("mixed", [2])["input_ids"].tolist() == [[10]]
-    assert mixed.lengths("mixed") == [2, 2, 1, 2]
-    said = mixed.logits(lambda given, _: given["input_ids"][:, :1].numpy(), "mixed", [3, 0, 1], "")
-    assert said.tolist() == [[2], [11], [0]]
+    assert len(mixed.lengths("mixed")) == 4
+    assert mixed.solution is None
+    assert rows.inputs("target", [0])["input_ids"].tolist() == [[10]]
 
 
 def test_a_target_is_halved_by_the_seed_whatever_its_labels_are() -> None:

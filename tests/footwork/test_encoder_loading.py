@@ -27,26 +27,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_fingerprint_names_weights_and_preprocessing_wherever_they_lie(
     folder: Path, tmp_path: Path
 ) -> None:
-    original = DualEncoder.load(str(folder)).fingerprint
+    original = DualEncoder(str(folder)).fingerprint
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "README.md").write_text("nothing that counts")
-    assert DualEncoder.load(str(copy)).fingerprint == original
+    assert DualEncoder(str(copy)).fingerprint == original
     settings = json.loads((copy / "preprocessor_config.json").read_text())
     settings["resample"] = 2
     (copy / "preprocessor_config.json").write_text(json.dumps(settings))
-    assert DualEncoder.load(str(copy)).fingerprint != original
+    assert DualEncoder(str(copy)).fingerprint != original
     other = build_dual_encoder(tmp_path / "other", "clip", seed=1)
-    assert DualEncoder.load(str(other)).fingerprint != original
+    assert DualEncoder(str(other)).fingerprint != original
     assert "CLIPImageProcessorPil" in original
 
 
 def test_a_model_of_another_kind_is_told_what_is_supported(tmp_path: Path) -> None:
     bert = build_base(tmp_path / "bert", "bert")
     with pytest.raises(ModelError, match=r"is a BertModel, .* Supported are .*SigLIP 2"):
-        DualEncoder.load(str(bert))
+        DualEncoder(str(bert))
     Blip2Config().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"is a Blip2Model, which writes texts\. Supported are"):
-        DualEncoder.load(str(tmp_path))
+        DualEncoder(str(tmp_path))
 
 
 def test_a_tower_that_gives_no_single_vector_is_refused() -> None:
@@ -62,14 +62,14 @@ def test_missing_weights_and_such_that_are_no_numbers_are_refused(
     projection = weights.pop("visual_projection.weight")
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"lacks 1 weight of the encoder, visual_projection\.w"):
-        DualEncoder.load(str(copy))
+        DualEncoder(str(copy))
     weights["visual_projection.weight"] = torch.zeros(3, 3)
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"of 1 weight: visual_projection\.weight is 3 × 3 and"):
-        DualEncoder.load(str(copy))
+        DualEncoder(str(copy))
     weights["visual_projection.weight"] = torch.full_like(projection, float("nan"))
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    encoder = DualEncoder.load(str(copy))
+    encoder = DualEncoder(str(copy))
     with pytest.raises(ModelError, match="embeddings that are no numbers"):
         encoder.encode_images([draw_image(tmp_path / "a.png")])
 
@@ -78,7 +78,7 @@ def test_a_folder_without_a_processor_is_named(folder: Path, tmp_path: Path) -> 
     copy = shutil.copytree(folder, tmp_path / "model")
     (copy / "preprocessor_config.json").unlink()
     with pytest.raises(ModelError, match=r"has no preprocessor_config\.json"):
-        DualEncoder.load(str(copy))
+        DualEncoder(str(copy))
 
 
 def test_presets_name_models_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,4 +87,4 @@ def test_presets_name_models_of_the_hub(tmp_path: Path, monkeypatch: pytest.Monk
     assert set(IMAGE_PRESETS) == {"tiny", "fast", "accurate", "multilingual"}
     for preset in ("fast", "accurate", "multilingual"):
         with pytest.raises(ModelError, match=f"holds no copy of {IMAGE_PRESETS[preset]}"):
-            DualEncoder.load(preset)
+            DualEncoder(preset)

@@ -16,7 +16,8 @@ import torch
 from numpy.testing import assert_allclose
 
 from footwork.arrays import FloatArray
-from footwork.encoder.dual import DualEncoder, ImageTower, TextTower
+from footwork.encoder.dual import DualEncoder, TextTower
+from footwork.encoder.streaming import PictureStream
 from footwork.errors import ImageError, ModelError
 from tests.dual_encoders import build_dual_encoder, draw_image, load
 
@@ -76,7 +77,7 @@ def test_memory_that_runs_out_makes_smaller_batches_of_the_same_rows(
     found = [one.embedding for one in encoder.encode_files(pictures)]
     assert_allclose(np.array(found), images, atol=1e-6)
     assert max(sizes) > 8
-    assert encoder._images.batch.size == 2  # what is yet to come is not tried at a size that failed
+    assert encoder.batch.size == 2  # what is yet to come is not tried at a size that failed
     assert_allclose(encoder.encode_texts(texts), words, atol=1e-6)
 
 
@@ -93,7 +94,7 @@ def test_a_model_that_no_picture_fits_beside_says_so(
 def limit_memory(monkeypatch: pytest.MonkeyPatch, rows: int) -> list[int]:
     """Let both towers run out of memory above `rows` rows; gives the sizes that were tried."""
     sizes: list[int] = []
-    for tower in (ImageTower, TextTower):
+    for tower in (PictureStream, TextTower):
         forward = tower._forward
 
         def limited(self: Any, batch: Sequence[Any], forward: Any = forward) -> FloatArray:
@@ -109,10 +110,10 @@ def limit_memory(monkeypatch: pytest.MonkeyPatch, rows: int) -> list[int]:
 def test_another_failure_is_not_taken_for_want_of_memory(
     clip: DualEncoder, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_self: ImageTower, _batch: Sequence[Any]) -> FloatArray:
+    def fail(_self: PictureStream, _batch: Sequence[Any]) -> FloatArray:
         raise RuntimeError("an illegal instruction")
 
-    monkeypatch.setattr(ImageTower, "_forward", fail)
+    monkeypatch.setattr(PictureStream, "_forward", fail)
     with pytest.raises(RuntimeError, match="an illegal instruction"):
         clip.encode_images(pictures)
 
@@ -148,7 +149,7 @@ from footwork.options import EncoderConfig
 from footwork.encoder import streaming
 
 streaming.GATHERED = 4  # so that there are several exchanges
-encoder = DualEncoder.load(sys.argv[1], config=EncoderConfig(precision="float32"))
+encoder = DualEncoder(sys.argv[1], config=EncoderConfig(precision="float32"))
 found = list(encoder.encode_files([Path(name) for name in sys.argv[3:]]))
 assert number_of_processes() == 2
 if is_main_process():

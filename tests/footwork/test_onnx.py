@@ -45,7 +45,7 @@ print(json.dumps({"rows": rows, "heavy": heavy}))
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DualEncoder]:
     root = tmp_path_factory.mktemp("encoders")
     built = {name: str(build_dual_encoder(root / name, name)) for name in EXPORTED[:-1]}
-    return {name: DualEncoder.load(built.get(name, name)) for name in EXPORTED}
+    return {name: DualEncoder(built.get(name, name)) for name in EXPORTED}
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_the_folder_holds_the_text_half_only(
 def test_exporting_is_silent_and_leaves_the_model_as_it_was(
     folders: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    encoder = DualEncoder.load("tiny")
+    encoder = DualEncoder("tiny")
     before = encoder.encode_texts(TEXTS)
     parts = [name for name, _ in encoder.text_tower.model.named_modules()]
     export_text_tower(encoder, tmp_path)
@@ -162,7 +162,7 @@ def test_a_tokenizer_without_an_equal_is_told(
                 raise AttributeError(name)
             return getattr(self._inner, name)
 
-    tower = DualEncoder.load("tiny")
+    tower = DualEncoder("tiny")
     odd = OddTokenizer(tower.text_tower.tokenizer)
     monkeypatch.setattr(tower.text_tower, "tokenizer", odd)
     with pytest.raises(ModelError, match=r"OddTokenizer exists in transformers only\. Queries"):
@@ -175,7 +175,7 @@ def test_a_tower_that_answers_otherwise_is_refused(
     def copy_graph(*_: object) -> None:
         shutil.copytree(folders["tiny"], tmp_path, dirs_exist_ok=True)
 
-    encoder = DualEncoder.load("tiny")
+    encoder = DualEncoder("tiny")
     monkeypatch.setattr("footwork.encoder.onnx_export._export_graph", copy_graph)
     monkeypatch.setattr(encoder.text_tower, "embed", lambda texts: np.ones((len(texts), 96)))
     with pytest.raises(ModelError, match=r"its answer for '.*' differs by"):
@@ -185,7 +185,7 @@ def test_a_tower_that_answers_otherwise_is_refused(
 def test_a_model_that_cannot_be_traced_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder = DualEncoder.load("tiny")
+    encoder = DualEncoder("tiny")
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no such operator\nand much more")

@@ -138,7 +138,7 @@ def test_a_converted_checkpoint_gives_the_same_vectors(
         weights |= {"attn_mask": torch.zeros(4, 4), "logit_scale": weights["logit_scale"][None]}
         torch.save(weights, checkpoint / "open_clip_pytorch_model.bin")
     convert(checkpoint, tmp_path / "out")
-    encoder = DualEncoder.load(str(tmp_path / "out"), config=EncoderConfig(precision="float32"))
+    encoder = DualEncoder(str(tmp_path / "out"), config=EncoderConfig(precision="float32"))
     image = draw_image(tmp_path / "a.png", (SIDE, SIDE))
     levels = torch.tensor(np.asarray(decode_image(image))) / 255
     pixels = (levels - torch.tensor([0.5, 0.4, 0.3])) / torch.tensor([0.2, 0.3, 0.4])
@@ -171,12 +171,12 @@ def test_a_model_that_is_such_a_checkpoint_says_how_to_convert_it(
     with pytest.raises(
         ModelError, match=r"without config\.json.* open_clip: .*: python -m"
     ) as told:
-        DualEncoder.load(str(checkpoint))
+        DualEncoder(str(checkpoint))
     command = str(told.value).rstrip(".").rpartition("python -m ")[2].split()
     monkeypatch.setattr(sys, "argv", [*command[:-1], str(tmp_path / "out")])
     path = open_clip.__file__
     assert command[0] == open_clip.__name__
     runpy.run_path(path, run_name="__main__")
-    assert DualEncoder.load(str(tmp_path / "out")).width == 16
+    assert DualEncoder(str(tmp_path / "out")).width == 16
     with pytest.raises(SystemExit, match="exists"):
         runpy.run_path(path, run_name="__main__")

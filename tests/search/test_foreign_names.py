@@ -184,7 +184,7 @@ def test_a_graph_whose_weights_lie_elsewhere_is_refused(
     from footwork.errors import ModelError
 
     request.getfixturevalue("exported_once")
-    prepare_texts(DualEncoder.load("tiny"), tmp_path / "texts")
+    prepare_texts(DualEncoder("tiny"), tmp_path / "texts")
     tower = tmp_path / "texts" / "tower"
     shutil.copy(tower / "text.onnx.data", tmp_path / "texts" / "weights")
     graph = onnx.load(tower / "text.onnx", load_external_data=False)

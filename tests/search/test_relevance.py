@@ -158,7 +158,7 @@ def test_the_embedded_model_finds_shapes_and_says_where_there_are_none() -> None
     generator = random.Random(0)
     kinds = [("red", "circle"), ("blue", "star"), ("green", "triangle"), ("yellow", "heart")]
     scenes = [Scene(shape, colour, "plain", "large", 1, "gray") for colour, shape in kinds * 4]
-    encoder = DualEncoder.load("tiny")
+    encoder = DualEncoder("tiny")
     images = encoder.encode_images([draw(scene, generator) for scene in scenes])
     yardstick = Relevance(encoder.encode_texts(reference_prompts("tiny")))
 

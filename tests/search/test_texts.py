@@ -29,7 +29,7 @@ ALL = QueryOptions(all_=True)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The text half of `tiny`."""
-    prepare_texts(DualEncoder.load("tiny"), tmp_path / "texts")
+    prepare_texts(DualEncoder("tiny"), tmp_path / "texts")
     return tmp_path / "texts"
 
 
@@ -63,7 +63,7 @@ def test_overwritten_weights_are_refused_told_and_prepared_anew(tmp_path: Path) 
 
 
 def test_the_text_half_of_an_older_version_must_answer_as_when_it_was_made(folder: Path) -> None:
-    model = embedder_of(DualEncoder.load("tiny"))
+    model = embedder_of(DualEncoder("tiny"))
     (folder / "footwork.json").unlink()
     assert Texts(folder, model).damage() is None
     scribble(folder / "tower" / "text.onnx.data")
@@ -90,7 +90,7 @@ def test_references_that_are_none_are_refused(folder: Path, rows: object, told: 
     np.save(folder / "references.npy", rows)  # type: ignore[arg-type]
     write_checksums(folder, "texts")
     with pytest.raises(StoreError, match=told):
-        open_texts(folder, embedder_of(DualEncoder.load("tiny")))
+        open_texts(folder, embedder_of(DualEncoder("tiny")))
 
 
 def test_what_a_killed_process_left_is_cleared_and_a_living_one_waited_for(folder: Path) -> None:
@@ -101,7 +101,7 @@ def test_what_a_killed_process_left_is_cleared_and_a_living_one_waited_for(folde
         "    staging = folder.with_name('.texts.footwork-abc'); staging.mkdir()\n"
         "    print('ready', flush=True); time.sleep(60)"
     )
-    encoder = DualEncoder.load("tiny")
+    encoder = DualEncoder("tiny")
     with process(script, folder) as writer:
         again = Thread(target=prepare_texts, args=(encoder, folder))
         again.start()

@@ -95,7 +95,7 @@ def test_vectors_are_unit_rows_of_one_space(
     by_words: ZeroShotClassifier, taught: TaughtClassifier, paths: list[Path]
 ) -> None:
     texts, images = by_words.encode(["amber", "navy"]), by_words.encode_images(paths)
-    encoder = DualEncoder.load("tiny")
+    encoder = DualEncoder("tiny")
     assert np.array_equal(texts, encoder.encode_texts(["amber", "navy"]))
     assert np.array_equal(images, encoder.encode_images(paths))
     assert np.array_equal(taught.encode_images(paths), images)

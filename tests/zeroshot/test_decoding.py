@@ -55,7 +55,7 @@ def jpegs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def exact() -> DualEncoder:
-    return DualEncoder.load("tiny", config=EXACT)
+    return DualEncoder("tiny", config=EXACT)
 
 
 def paths_of(folder: Path) -> list[Path]:
@@ -67,13 +67,13 @@ def test_exact_is_pillows_decoding_and_the_models_own_resize(
 ) -> None:
     paths = paths_of(jpegs)
     whole = [Image.open(path).convert("RGB") for path in paths]
-    inputs = exact._towers.processor(images=whole, return_tensors="pt")
-    expected = exact._towers.model.get_image_features(**inputs).pooler_output.detach().numpy()
+    inputs = exact._preprocessing._processor(images=whole, return_tensors="pt")
+    expected = exact._model.get_image_features(**inputs).pooler_output.detach().numpy()
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert_allclose(exact.encode_images(paths), expected, atol=1e-5)
     streamed = [encoded.embedding for encoded in exact.encode_files(paths)]
     assert_allclose(streamed, expected, atol=1e-5)
-    quick = DualEncoder.load("tiny", config=EncoderConfig(precision="float32"))
+    quick = DualEncoder("tiny", config=EncoderConfig(precision="float32"))
     assert np.abs(quick.encode_images(paths) - expected).max() > 1e-3
     options = ZeroShotOptions(multi=True)
     asked = [ZeroShotClassifier(one, SHAPES, options) for one in (quick, exact)]
@@ -84,8 +84,8 @@ def test_exact_is_pillows_decoding_and_the_models_own_resize(
 def test_a_fingerprint_tells_the_decoding_and_no_cached_row_serves_both(
     exact: DualEncoder,
 ) -> None:
-    quick = DualEncoder.load("tiny", config=DRAFT)
-    assert quick.fingerprint == DualEncoder.load("tiny").fingerprint
+    quick = DualEncoder("tiny", config=DRAFT)
+    assert quick.fingerprint == DualEncoder("tiny").fingerprint
     assert exact.fingerprint == f"{quick.fingerprint}-exact"
     assert [decoding_of(one.fingerprint) for one in (quick, exact)] == ["draft", "exact"]
     keys = [cache_key(one.fingerprint, ["a star"]) for one in (quick, exact)]

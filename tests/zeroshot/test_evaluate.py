@@ -220,7 +220,7 @@ def test_real_models_are_judged_by_what_they_answer(tmp_path: Path, family: str)
         (folder / str("abc"[number % 3])).mkdir(parents=True, exist_ok=True)
         draw_image(folder / "abc"[number % 3] / f"{number}.png", seed=number)
     (folder / "a" / "text.png").write_text("no picture", encoding="utf-8")
-    encoder = DualEncoder.load(str(build_dual_encoder(tmp_path / "model", family)))
+    encoder = DualEncoder(str(build_dual_encoder(tmp_path / "model", family)))
     images = read_labelled_images(folder)
     found = evaluate_images(encoder, images, EvaluateOptions(templates="{}", compare=()))
     assert found.images == 12

@@ -91,7 +91,7 @@ def test_a_file_that_is_no_picture_ends_no_run(
 
 def test_ensembled_classes_are_what_the_model_makes_of_each_prompt(folder: Path) -> None:
     asked = load(folder, ZeroShotOptions(templates="short"))
-    encoder = DualEncoder.load(str(folder))
+    encoder = DualEncoder(str(folder))
     for name, row in zip(LABELS, asked.class_embeddings, strict=True):
         mean = encoder.encode_texts([t.replace("{}", name) for t in NAMED["short"]]).mean(axis=0)
         np.testing.assert_allclose(row, mean / np.linalg.norm(mean), atol=1e-5)
