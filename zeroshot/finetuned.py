@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from footwork.accelerator import channels_last, compute_device, keep_freed_memory
+from footwork.accelerator import channels_last, compute_device
 from footwork.arrays import FloatArray, IntArray, RealArray
 from footwork.encoder.streaming import PictureStream, Preprocessing
 from footwork.errors import ConfigError, ModelError
@@ -55,7 +55,6 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
         self.rule = rule if asked is None else replace(rule, abstain_below=asked)
         self._labels, self.width = rule.labels, len(rule.labels)
         device = compute_device(options.device)
-        keep_freed_memory()
         self._model, self._processor = model.to(device), processor
         error = published_error(manifest, rule)
         frozen = FrozenClassifier(self._model, options.precision, error)

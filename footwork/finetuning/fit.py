@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from footwork.accelerator import (
     compute_device,
     free_cached_memory,
-    keep_freed_memory,
     peak_memory,
     resolve_precision,
 )
@@ -51,7 +50,6 @@ def fit(
     """
     if (learner.callbacks or learner.config.log_to) and not learner.config.method_row.rates:
         notify(f"{learner.config.method} takes no steps: callbacks and `log_to` hear nothing.")
-    keep_freed_memory()
     model, outcome = _trained(learner, rows, run, resume, notify)
     free_cached_memory()
     give_amounts(learner, model)
