@@ -151,20 +151,22 @@ class PredictedRows(Iterator[dict[str, Any]]):
         self._keep_columns = keep_columns
         self._kept: dict[str, str] = {}
         self._late: dict[str, None] = {}
-        self._all_taken = False
-        self._rows: Iterator[dict[str, Any]] = (answer.to_row() for answer in self._answers())
+        self._all_taken = self._broken_off = False
+        self._rows = self._as_rows()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """What is left of them; a `DataError` where they were gone through to the end before."""
+        """What is left of them; a `DataError` where none are, or an error ended them before."""
         if self._all_taken:
             raise DataError(
                 f"The answers to {self._stream.source} were taken already, and are not kept. Keep "
                 "them in a list, or as to_pandas(), or call predict_rows anew."
             )
+        self._require_whole()
         yield from chain(self._rows)  # which stay open: who leaves a loop may go on in the next
         self._all_taken = True
 
     def __next__(self) -> dict[str, Any]:
+        self._require_whole()
         for row in self._rows:
             return row
         self._all_taken = True
@@ -172,6 +174,7 @@ class PredictedRows(Iterator[dict[str, Any]]):
 
     def __repr__(self) -> str:
         of = "all taken" if self._all_taken else "take them one by one, or as to_pandas()"
+        of = "broken off" if self._broken_off else of
         return f"<{type(self).__name__}: answers to {self._stream.source}, {of}>"
 
     def to_pandas(self) -> Any:
@@ -215,6 +218,20 @@ class PredictedRows(Iterator[dict[str, Any]]):
                 f"whatever the answer: {shortened(map(str, self.empty))}."
             )
         return tuple(notes)
+
+    def _require_whole(self) -> None:
+        if self._broken_off:
+            raise DataError(
+                f"The answers to {self._stream.source} broke off, and those taken are not kept. "
+                "Call predict_rows anew."
+            )
+
+    def _as_rows(self) -> Iterator[dict[str, Any]]:
+        try:
+            yield from (answer.to_row() for answer in self._answers())
+        except BaseException:  # after which Python takes the generator for one that has ended
+            self._broken_off = True
+            raise
 
     def _answers(self) -> Iterator[Prediction]:
         classifier, source = self._classifier, self._stream.source

@@ -212,6 +212,23 @@ def test_rows_are_answered_once_and_never_silently_none(classifier: TextClassifi
         list(one_by_one)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, DataError])
+def test_answers_that_broke_off_are_never_silently_none(
+    error: type[BaseException], classifier: TextClassifier
+) -> None:
+    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
+        yield from ((number, {"text": "good"}) for number in range(1, 200))
+        raise error
+
+    answers = predict_rows(classifier, RowStream("t.csv", rows(), False))
+    with pytest.raises(error):
+        answers.to_pandas()
+    for again in (PredictedRows.to_pandas, list, next):
+        with pytest.raises(DataError, match=r"answers to t\.csv broke off, .* predict_rows anew"):
+            again(answers)
+    assert "broken off" in repr(answers)
+
+
 def test_a_missing_text_stops_with_its_row(classifier: TextClassifier) -> None:
     with pytest.raises(DataError, match=r"songs\.jsonl, row 3: there is no text in .*--skip-bad"):
         answered(classifier, {"text": "a"}, {"text": None}, source="songs.jsonl")
