@@ -6,7 +6,7 @@ import csv
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -90,17 +90,22 @@ def read_labels_file(path: Path) -> tuple[str, ...]:
     return _checked(Entry(class_name(one.text), one.place) for one in read_entries(path))
 
 
-def checked_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
+def checked_class_names(class_names: Iterable[str]) -> tuple[str, ...]:
     """Labels that a caller gives, without the space around them, or a `ConfigError`.
 
-    What is no sequence of texts is a TypeError.
+    What is no list of texts or the like is a TypeError.
     """
-    if isinstance(class_names, str):
-        raise TypeError("Labels must be a sequence of texts, got one text; put it into a list.")
-    for name in class_names:
+    is_table = isinstance(class_names, Mapping) or hasattr(class_names, "columns")
+    if isinstance(class_names, str) or is_table or not isinstance(class_names, Iterable):
+        raise TypeError(
+            f"Labels must be a list of texts, got {type(class_names).__name__}. Put one label into "
+            "a list; of a table take a column, of a mapping its keys."
+        )
+    names = list(class_names)  # a generator is gone through once
+    for name in names:
         if not isinstance(name, str):
             raise TypeError(f"Labels must be texts, got {name!r}.")
-    return _checked(Entry(class_name(name), f"label {n}") for n, name in enumerate(class_names, 1))
+    return _checked(Entry(class_name(name), f"label {n}") for n, name in enumerate(names, 1))
 
 
 def _checked(entries: Iterable[Entry]) -> tuple[str, ...]:

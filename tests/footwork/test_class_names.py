@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas
 import pytest
 
 from footwork.class_names import (
@@ -96,8 +97,10 @@ def test_ten_thousand_labels_are_no_trouble(tmp_path: Path) -> None:
 
 def test_a_caller_is_told_what_labels_are() -> None:
     assert checked_class_names(["cat ", "dog"]) == ("cat", "dog")
-    with pytest.raises(TypeError, match="put it into a list"):
-        checked_class_names("cat")
+    assert checked_class_names(name for name in ("cat", "dog")) == ("cat", "dog")
+    for wrong in ("cat", None, {"cat": ["a cat"]}, pandas.DataFrame({"cat": ["a"]})):
+        with pytest.raises(TypeError, match=f"list of texts, got {type(wrong).__name__}. Put one"):
+            checked_class_names(wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="must be texts, got 7"):
         checked_class_names(["cat", 7])  # type: ignore[list-item]
     with pytest.raises(ConfigError, match="no labels"):
