@@ -7,20 +7,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 import numpy as np
 
 from footwork.arrays import BoolArray, DoubleArray, FloatArray, RealArray
 from footwork.class_names import checked_class_names
 from footwork.encoder.protocol import FileEncoder, ImageTextEncoder, TextEncoder
+from footwork.errors import ModelError
+from footwork.files.folders import read_manifest
 from footwork.images.held import ImagesLike, held_images
 from footwork.options import EncoderConfig
 from footwork.prompts.class_embeddings import OnProgress, Scorer, embed_labels, unit_rows, unseen
 from footwork.prompts.none_of_these import NONE_BELOW, presence, z_scores
 from footwork.prompts.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts
 from footwork.reloaded import Reloaded
-from zeroshot.options import DEFAULT_MODEL, ModelOptions, ZeroShotOptions
+from zeroshot.options import DEFAULT_MODEL, ModelOptions, ZeroShotOptions, is_finetuned
 from zeroshot.rows import MANY, Answer, ImageAnswers, LabelledImage, labels_given
 
 if TYPE_CHECKING:
@@ -29,12 +31,43 @@ if TYPE_CHECKING:
 BEST = 10
 """Scores that are given of more than `MANY` labels, unless `top_k` says otherwise."""
 DEFAULTS = ZeroShotOptions()
+TEACH, FINETUNE = "zeroshot teach", "zeroshot finetune"
 _CELLS = 1 << 20  # scores that are in memory together
+_MADE_BY = {
+    TEACH: ("taught classifier", "TaughtClassifier"),
+    FINETUNE: ("fine-tuned model", "FinetunedClassifier"),
+}
 
 
 def label_prompts(encoder: TextEncoder, templates: str | None) -> Prompts:
     """The prompts of `load_prompts`; None takes the usual ones of the model."""
     return load_prompts(templates, DEFAULT if encoder.logit_bias is None else SIGMOID_DEFAULT)
+
+
+def published_by(
+    command: str, model: Path | str, revision: str | None
+) -> tuple[Path, dict[str, Any]]:
+    """The folder and the manifest of what `TEACH` or `FINETUNE` made, here or on the Hub.
+
+    A `ModelError` where there is none, or one of another kind, which is told.
+    """
+    from footwork.models.hub import repository_of, trained_folder
+
+    folder = trained_folder(model, revision)
+    name, manifest = repository_of(folder) or model, read_manifest(folder)
+    made_by = FINETUNE if is_finetuned(manifest) else manifest.get("application")
+    if made_by == command:
+        return folder, manifest
+    if made_by == "textclf":
+        raise ModelError(
+            f"{name} classifies texts, not images: footwork textclf predict {name} DATA"
+        )
+    if made_by in _MADE_BY:
+        what, kind = _MADE_BY[made_by]
+        raise ModelError(f"{name} holds a {what}. Load it by {kind}.load.")
+    what, _ = _MADE_BY[command]
+    fault = f"{name} holds no {what}" if folder.exists() else f"There is no folder {name}"
+    raise ModelError(f"{fault}. Make one: footwork {command}.")
 
 
 class ImageEncoder(FileEncoder, Protocol):
@@ -141,7 +174,7 @@ class ZeroShotClassifier(VectorLabeller[LabelledImage]):
     def __init__(
         self,
         encoder: ImageTextEncoder,
-        labels: Sequence[str],
+        labels: Iterable[str],
         options: ZeroShotOptions = DEFAULTS,
         on_progress: OnProgress = unseen,
     ) -> None:
@@ -171,7 +204,7 @@ class ZeroShotClassifier(VectorLabeller[LabelledImage]):
     def load(
         cls,
         model_id: str = DEFAULT_MODEL,
-        labels: Sequence[str] = (),
+        labels: Iterable[str] = (),
         options: ZeroShotOptions = DEFAULTS,
         revision: str | None = None,
         config: EncoderConfig | None = None,
@@ -185,7 +218,8 @@ class ZeroShotClassifier(VectorLabeller[LabelledImage]):
         from footwork.encoder.dual import DualEncoder
 
         labels = checked_class_names(labels)  # before a model is loaded in vain
-        encoder = DualEncoder(model_id, revision, config or EncoderConfig())
+        options = ZeroShotOptions.given("options", options)
+        encoder = DualEncoder(model_id, revision, EncoderConfig.given("config", config))
         found = cls(encoder, labels, options)
         found.origin = encoder.model_id, labels, options, encoder.revision, config
         return found

@@ -8,26 +8,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from footwork.accelerator import channels_last, compute_device
 from footwork.arrays import FloatArray, IntArray, RealArray
 from footwork.encoder.streaming import PictureStream, Preprocessing
-from footwork.errors import ConfigError, ModelError
+from footwork.errors import ConfigError
 from footwork.evaluation.decision import DecisionRule, rule_of
-from footwork.files.folders import read_manifest
 from footwork.images.held import ImagesLike
 from footwork.inference.frozen import frozen_model
 from footwork.inference.halving import unit_embeddings
 from footwork.inference.rounding import FrozenClassifier, published_error
 from footwork.models.heads import output_layer_name
-from footwork.models.hub import trained_folder
 from footwork.models.image_classifiers import load_image_processor, load_trained_image_classifier
 from footwork.options import Decode, EncoderConfig
 from footwork.tables.labels import MULTI_LABEL
-from zeroshot.classifier import ImageEncoder, VectorLabeller
-from zeroshot.options import FinetunedOptions, ModelOptions, is_finetuned
+from zeroshot.classifier import FINETUNE, ImageEncoder, VectorLabeller, published_by
+from zeroshot.options import FinetunedOptions, ModelOptions
 from zeroshot.rows import LabelledImage, labels_given
 
 DEFAULTS = FinetunedOptions()
@@ -58,9 +55,9 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
         self._model, self._processor = model.to(device), processor
         error = published_error(manifest, rule)
         frozen = FrozenClassifier(self._model, options.precision, error)
-        self._logits = self._stream(frozen)
+        self._logits = self._stream(frozen, self.width)
 
-    def _stream(self, model: FrozenClassifier) -> PictureStream:
+    def _stream(self, model: FrozenClassifier, width: int) -> PictureStream:
         def answer(inputs: dict[str, torch.Tensor]) -> FloatArray:
             def run(asked: Any, rows: IntArray) -> FloatArray:
                 some = channels_last({name: each[rows] for name, each in inputs.items()})
@@ -69,13 +66,13 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
             return model.logits(run, len(next(iter(inputs.values()))), self.rule.closeness)
 
         preprocessing = Preprocessing(self._processor, self.options.decode or "draft")
-        return PictureStream(preprocessing, answer, self.options, self._model.device, self.width)
+        return PictureStream(preprocessing, answer, self.options, self._model.device, width)
 
     @classmethod
     def load(
         cls,
         folder: Path | str,
-        options: FinetunedOptions = DEFAULTS,
+        options: FinetunedOptions | None = None,
         *,
         revision: str | None = None,
     ) -> FinetunedClassifier:
@@ -85,11 +82,8 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
             ConfigError: Another decoding than that of its training is asked for.
             ModelError: The folder is none of `finetune`, or is damaged.
         """
-        folder = trained_folder(folder, revision)
-        manifest = read_manifest(folder)
-        if not is_finetuned(manifest):
-            message = f"{folder} holds no fine-tuned model. Make one: footwork zeroshot finetune."
-            raise ModelError(message)
+        options = FinetunedOptions.given("options", options)
+        folder, manifest = published_by(FINETUNE, folder, revision)
         config = manifest.get("config")  # older ones knew no other decoding
         is_exact = isinstance(config, dict) and config.get("decode") == "exact"
         made: Decode = "exact" if is_exact else "draft"
@@ -115,16 +109,16 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
 
     def encode_images(self, images: ImagesLike) -> FloatArray:
         """Unit rows, (N, D), of what the output layer reads of N images as `predict` takes them."""
-        rows = self._features.encode_images(images)
-        return unit_embeddings(torch.tensor(rows)) if len(rows) else np.zeros((0, 0), np.float32)
+        return unit_embeddings(torch.tensor(self._features.encode_images(images)))
 
     @cached_property
     def _features(self) -> PictureStream:
         of_peft = getattr(self._model, "get_base_model", None)
         plain = of_peft() if of_peft else self._model
-        tower = frozen_model(plain, torch.float32)
-        tower.set_submodule(output_layer_name(plain), torch.nn.Identity())
-        return self._stream(FrozenClassifier(tower, "float32"))
+        tower, name = frozen_model(plain, torch.float32), output_layer_name(plain)
+        width = next(plain.get_submodule(name).parameters()).shape[1]
+        tower.set_submodule(name, torch.nn.Identity())
+        return self._stream(FrozenClassifier(tower, "float32"), width)
 
     def predict_proba(self, images: ImagesLike) -> RealArray:
         """Calibrated probabilities, (N, C); an `ImageError` where one cannot be read."""

@@ -20,7 +20,7 @@ import numpy as np
 from footwork.arrays import DoubleArray, FloatArray, RealArray
 from footwork.console import heard
 from footwork.encoder.protocol import ImageTextEncoder
-from footwork.errors import DataError, ModelError, require_one_of
+from footwork.errors import ConfigError, DataError, ModelError, require_one_of
 from footwork.evaluation.text import Shown
 from footwork.fewshot.examples import SAME_COSINE, Examples
 from footwork.fewshot.forecast import Candidates, forecast_text, suggest
@@ -40,7 +40,6 @@ from footwork.fewshot.methods import METHODS
 from footwork.files.folders import (
     MANIFEST,
     published_folder,
-    read_manifest,
     require_free,
     write_json,
 )
@@ -51,8 +50,16 @@ from footwork.options import EncoderConfig, decoding_of
 from footwork.processes import launched_processes
 from footwork.prompts.class_embeddings import embed_labels
 from footwork.prompts.templates import spoken
+from footwork.settings import require_kind
 from footwork.tables.held import data_name
-from zeroshot.classifier import ImageEncoder, VectorLabeller, label_prompts, open_encoder
+from zeroshot.classifier import (
+    TEACH,
+    ImageEncoder,
+    VectorLabeller,
+    label_prompts,
+    open_encoder,
+    published_by,
+)
 from zeroshot.labelled_images import (
     LabelledImages,
     SkippedImage,
@@ -63,7 +70,6 @@ from zeroshot.labelled_images import (
 from zeroshot.options import DEFAULT_MODEL, ModelOptions, TeachOptions
 from zeroshot.rows import LabelledImage, labels_given
 
-APPLICATION = "zeroshot teach"
 DEFAULTS = TeachOptions()
 LIBRARIES = ("footwork", "numpy", "torch", "transformers", "scikit-learn", "safetensors")
 
@@ -104,6 +110,8 @@ class TaughtClassifier(VectorLabeller[TaughtImage]):
         self.revision: str | None = manifest["model"]["revision"]
         self.decode = decoding_of(manifest["model"]["fingerprint"])
         """How its examples were decoded, and images are."""
+        self.config = EncoderConfig(decode=self.decode)
+        """How the model is run that is loaded when it is needed."""
         self._encoder = encoder
         if encoder is not None:
             self.require_encoder(encoder)
@@ -113,44 +121,41 @@ class TaughtClassifier(VectorLabeller[TaughtImage]):
         cls,
         folder: Path | str,
         encoder: ImageTextEncoder | None = None,
-        thresholds: Thresholds | None = None,
+        abstain_below: float | None = None,
+        config: EncoderConfig | None = None,
         *,
         revision: str | None = None,
     ) -> TaughtClassifier:
         """Load what `teach` published, a folder or the Hub id (owner/name) that it was pushed to.
 
         Where no encoder is given the model that the folder names is loaded when it is needed, and
-        without thresholds those are taken that were found when it was taught.
+        run as `config` says. No label is given below the probability `abstain_below`: None takes
+        what was calibrated, 0 withholds none as unsure. What is unfamiliar gets none either way.
 
         Raises:
+            ConfigError: A setting is wrong, or another decoding than that of its examples.
             ModelError: The folder is none of `teach`, is damaged, or was taught with another
                 encoder.
         """
-        from footwork.models.hub import repository_of, trained_folder
-
-        name, folder = folder, trained_folder(folder, revision)
-        manifest = read_manifest(folder)
-        made_by, name = manifest.get("application"), repository_of(folder) or name
-        if made_by == "textclf":
-            raise ModelError(
-                f"{name} classifies texts, not images: footwork textclf predict {name} DATA"
-            )
-        if made_by != APPLICATION:
-            raise ModelError(
-                f"{name} holds no taught classifier. Make one: footwork zeroshot teach."
-            )
+        require_kind("encoder", encoder, ImageTextEncoder | None)
+        require_kind("abstain_below", abstain_below, float | None)
+        how = EncoderConfig.given("config", config)
+        if encoder is not None and config is not None:
+            raise ConfigError("`config` is for loading an encoder, and one is given. Take either.")
+        folder, manifest = published_by(TEACH, folder, revision)
         try:
             knowledge = read_knowledge(folder, manifest["knowledge"])
-            stated = Thresholds(**manifest["thresholds"])
-            taught = cls(knowledge, manifest, stated)
+            taught = cls(knowledge, manifest, Thresholds(**manifest["thresholds"]), encoder)
             list(taught.label_embeddings(knowledge.familiarity.middle[None]))
         except ModelError:
             raise
         except Exception as error:
             message = f"{folder} cannot be used: {type(error).__name__}: {error}. Teach it again."
             raise ModelError(message) from error
-        taught = cls(knowledge, manifest, thresholds or stated, encoder)
-        taught.origin = folder.absolute(), None, thresholds
+        if abstain_below is not None:
+            taught.thresholds = replace(taught.thresholds, abstain_below=abstain_below)
+        taught.config = how.decoding_as(taught.decode, f"What was taught in {folder}")
+        taught.origin = folder.absolute(), None, abstain_below, config
         return taught
 
     def save(self, folder: Path) -> None:
@@ -179,8 +184,7 @@ class TaughtClassifier(VectorLabeller[TaughtImage]):
         if self._encoder is None:
             from footwork.encoder.dual import DualEncoder
 
-            how = EncoderConfig(decode=self.decode)
-            loaded = DualEncoder(self.model_id, self.revision, how)
+            loaded = DualEncoder(self.model_id, self.revision, self.config)
             self.require_encoder(loaded)
             self._encoder = loaded
         return self._encoder
@@ -229,15 +233,12 @@ def open_taught(
         ConfigError: Another decoding than that of its examples is asked for.
         ModelError: The folder is none of `teach`, or the model cannot be loaded or is another.
     """
-    taught = TaughtClassifier.load(folder)
-    thresholds = taught.thresholds
-    if abstain_below is not None:
-        thresholds = replace(thresholds, abstain_below=abstain_below)
-    model = model.decoding_as(taught.decode, f"What was taught in {folder}")
+    taught = TaughtClassifier.load(folder, None, abstain_below, model)
+    model = replace(model, decode=taught.decode)
     if encoder is None:
         named = replace(model, model_id=taught.model_id, revision=taught.revision)
         encoder = open_encoder(named if model.model_id is None else model)
-    return TaughtClassifier(taught.knowledge, taught.manifest, thresholds, encoder)
+    return TaughtClassifier(taught.knowledge, taught.manifest, taught.thresholds, encoder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +290,7 @@ def teach(  # noqa: PLR0913 - the door for callers in Python
     model_id: str = DEFAULT_MODEL,
     options: TeachOptions = DEFAULTS,
     *,
+    config: EncoderConfig | None = None,
     revision: str | None = None,
     existing: Literal["refuse", "overwrite"] = "refuse",
     verbose: bool = True,
@@ -296,15 +298,17 @@ def teach(  # noqa: PLR0913 - the door for callers in Python
     """Teach a classifier by a few images a class, and publish it as `out`.
 
     `examples` are what `finetune` takes, with one label an image; of several splits the train is
-    taught. `revision` is a branch, tag or commit of the model, `existing` says what is done where
-    `out` is there, `verbose` whether a terminal or notebook shows how far it is.
+    taught. `config` says how the model is run, `revision` is a branch, tag or commit of it,
+    `existing` says what is done where `out` is there, `verbose` whether a terminal or notebook
+    shows how far it is.
 
     Raises:
         ConfigError: `out` exists, or a setting is wrong.
         DataError: There is nothing to learn from.
         ModelError: The model cannot be loaded.
     """
-    options = TeachOptions.given("options", options)
+    require_kind("model_id", model_id, str)
+    options, how = TeachOptions.given("options", options), EncoderConfig.given("config", config)
     require_one_of("existing", existing, ("refuse", "overwrite"))
     overwrite = existing == "overwrite"
     require_free(Path(out), overwrite, (data_name(examples), model_id, *options.unlabelled))
@@ -312,8 +316,9 @@ def teach(  # noqa: PLR0913 - the door for callers in Python
         images = read_examples(examples, Path(files))  # before a model is loaded in vain
         from footwork.encoder.dual import DualEncoder
 
-        encoder = DualEncoder(model_id, revision)
+        encoder = DualEncoder(model_id, revision, how)
         done = teach_files(encoder, images, Path(out), options, overwrite=overwrite)
+        done.classifier.origin = done.folder.absolute(), None, None, config
     return replace(done, skipped=without_folder(done.skipped, files))
 
 
@@ -394,7 +399,7 @@ def _manifest(
     counts = zip(images.class_names, lesson.examples.counts.tolist(), strict=True)
     return {
         "footwork": version("footwork"),
-        "application": APPLICATION,
+        "application": TEACH,
         "labels": list(images.class_names),
         "method": options.method,
         "model": {

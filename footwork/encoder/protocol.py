@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from footwork.arrays import FloatArray
 from footwork.images.held import ImagesLike
@@ -60,6 +60,7 @@ class FileEncoder(Protocol):
         """Each file's row or fault, in order."""
 
 
+@runtime_checkable
 class ImageTextEncoder(TextEncoder, FileEncoder, Protocol):
     """A two-tower model: what `footwork.encoder.dual.DualEncoder` is, or that of an index."""
 

@@ -27,7 +27,7 @@ from textclf import Metric, Prediction, TextClassifier, TrainConfig, advise, aud
 from textclf.classifier import ClassifierOptions
 from textclf.config import TextOptions
 from textclf.data import DataOptions
-from zeroshot import ZeroShotOptions
+from zeroshot import FinetunedClassifier, TaughtClassifier, ZeroShotClassifier, ZeroShotOptions
 from zeroshot.options import FinetuneConfig, LabelOptions, ModelOptions, TeachOptions
 
 
@@ -200,6 +200,18 @@ def test_settings_in_another_form_are_refused_by_the_argument_s_name(tmp_path: P
         zeroshot.evaluate(tmp_path, [], given)
     with pytest.raises(ConfigError, match="`options` must be a TeachOptions or None"):
         zeroshot.teach([], tmp_path / "out", options=given)
+    device: Any = {"device": "cpu"}
+    of_encoder: Any = EncoderConfig()
+    for load, said in (
+        (partial(FinetunedClassifier.load, tmp_path, of_encoder), "options` must be a FinetunedOp"),
+        (partial(TaughtClassifier.load, tmp_path, of_encoder), "encoder` must be a ImageTextEnco"),
+        (partial(TaughtClassifier.load, tmp_path, None, device), "abstain_below` must be a finite"),
+        (partial(TaughtClassifier.load, tmp_path, config=device), "config` must be a EncoderConf"),
+        (partial(ZeroShotClassifier.load, "tiny", ["a"], config=device), "config` must be"),
+        (partial(zeroshot.teach, [], tmp_path / "out", of_encoder), "model_id` must be a text"),
+    ):
+        with pytest.raises(ConfigError, match=f"^`{said}"):
+            load()
     assert TrainConfig.given("config", None) == TrainConfig()
 
 

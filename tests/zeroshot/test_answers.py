@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 from footwork.encoder.dual import DualEncoder
+from footwork.errors import ConfigError
+from footwork.options import EncoderConfig
 from tests.models import build_classifier
 from tests.runs import run_here
 from tests.zeroshot.image_towers import LABELS
@@ -120,6 +122,7 @@ def test_vectors_of_a_fine_tuned_tower_are_what_its_output_layer_reads(
     assert rows.shape == (len(paths), 32)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
     assert np.array_equal(finetuned.encode_images(paths[0].read_bytes()), rows[:1])
+    assert finetuned.encode_images([]).shape == (0, 32)
     logits = finetuned.logits(paths)
     # Logits are linear in what was normalised: rows times a length each, and a bias.
     lengths = np.column_stack([rows, 1 / np.linalg.norm(logits, axis=1)])
@@ -140,6 +143,24 @@ def test_a_classifier_is_pickled_by_what_it_was_loaded_from(
     again = pickle.loads(sent)
     assert np.array_equal(again.predict_proba(paths), classifier.predict_proba(paths))
     assert again.predict(paths) == classifier.predict(paths)
+
+
+def test_what_was_taught_is_run_as_its_settings_say(
+    examples: Path, paths: list[Path], tmp_path: Path
+) -> None:
+    config = EncoderConfig(precision="float32", decode="exact", batch_size=2)
+    run = teach(examples, tmp_path / "out", "tiny", TeachOptions(words=0), config=config)
+    sent = pickle.dumps(run.classifier)
+    loaded = TaughtClassifier.load(tmp_path / "out", abstain_below=0.9, config=config)
+    assert pickle.loads(sent).config == loaded.config == config
+    expected = DualEncoder("tiny", config=config).encode_images(paths)
+    assert np.array_equal(loaded.encode_images(paths), expected)
+    again = pickle.loads(pickle.dumps(loaded))
+    assert (again.config, again.thresholds) == (config, loaded.thresholds)
+    with pytest.raises(ConfigError, match=r"What was taught in .* with `--decode exact`"):
+        TaughtClassifier.load(tmp_path / "out", config=EncoderConfig(decode="draft"))
+    with pytest.raises(ConfigError, match="`config` is for loading an encoder, and one is given"):
+        TaughtClassifier.load(tmp_path / "out", loaded.encoder, config=config)
 
 
 def test_one_that_was_not_loaded_says_why_it_is_not_pickled(by_words: ZeroShotClassifier) -> None:

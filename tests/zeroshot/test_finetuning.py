@@ -201,10 +201,20 @@ def test_an_unreadable_file_is_skipped_and_told(vit: str, examples: Path, tmp_pa
         finetune(data, tmp_path / "other", config)
 
 
-def test_another_folder_is_no_finetuned_model(tmp_path: Path) -> None:
-    (tmp_path / "footwork.json").write_text('{"application": "textclf"}')
-    with pytest.raises(ModelError, match="footwork zeroshot finetune"):
+@pytest.mark.parametrize(
+    ("application", "said"),
+    [
+        ("else", "holds no fine-tuned model. Make one: footwork zeroshot finetune"),
+        ("textclf", "classifies texts, not images: footwork textclf predict"),
+        ("zeroshot teach", r"holds a taught classifier\. Load it by TaughtClassifier\.load"),
+    ],
+)
+def test_another_folder_is_no_finetuned_model(application: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "footwork.json").write_text(json.dumps({"application": application}))
+    with pytest.raises(ModelError, match=said):
         FinetunedClassifier.load(tmp_path)
+    with pytest.raises(ModelError, match=r"There is no folder .*absent\. Make one: .* finetune"):
+        FinetunedClassifier.load(tmp_path / "absent")
 
 
 @pytest.mark.parametrize(("tells", "expected"), [("side", "none"), ("shade", "crops")])

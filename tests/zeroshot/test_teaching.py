@@ -129,14 +129,14 @@ def test_an_image_like_none_of_the_classes_gets_no_label(folder: Path) -> None:
 
 
 def test_an_uncertain_image_gets_no_label_where_that_is_asked(folder: Path) -> None:
-    taught(folder)
-    sure = Thresholds(abstain_below=0.999)
-    loaded = TaughtClassifier.load(folder.parent / "out", StandInEncoder(), sure)
-    between = loaded.predict([Path("robin next to lion.jpg")])[0]
-    assert between.label is None
-    assert between.doubt == "unsure"
+    found = taught(folder).classifier.thresholds
+    loaded = TaughtClassifier.load(folder.parent / "out", StandInEncoder(), 1)
+    assert loaded.thresholds == Thresholds(1, found.familiar_from)
+    robin, toaster = loaded.predict([Path("robin.jpg"), Path("a toaster.jpg")])
+    assert (robin.label, robin.doubt) == (None, "unsure")
+    assert (toaster.label, toaster.doubt) == (None, "unfamiliar")
     with pytest.raises(ConfigError, match="`abstain_below` must be a probability"):
-        Thresholds(abstain_below=1.5)
+        TaughtClassifier.load(folder.parent / "out", abstain_below=1.5)
 
 
 def test_another_encoder_is_refused_by_name(folder: Path) -> None:
@@ -153,10 +153,17 @@ def test_embeddings_of_another_width_are_refused(folder: Path) -> None:
 def test_a_folder_that_was_not_taught_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds no taught classifier"):
         TaughtClassifier.load(folder)
-    for other, said in (("else", "holds no taught"), ("textclf", "classifies texts, not images")):
-        (tmp_path / MANIFEST).write_text(json.dumps({"application": other}))
+    other = {"application": "zeroshot", "kind": "finetuned"}
+    for manifest, said in (
+        ({"application": "else"}, "holds no taught classifier. Make one: footwork zeroshot teach"),
+        ({"application": "textclf"}, "classifies texts, not images"),
+        (other, r"holds a fine-tuned model\. Load it by FinetunedClassifier\.load"),
+    ):
+        (tmp_path / MANIFEST).write_text(json.dumps(manifest))
         with pytest.raises(ModelError, match=said):
             TaughtClassifier.load(tmp_path)
+    with pytest.raises(ModelError, match=r"There is no folder .*absent\. Make one: .* teach"):
+        TaughtClassifier.load(tmp_path / "absent")
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "lacking"])
