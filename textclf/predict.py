@@ -9,11 +9,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from footwork.errors import ConfigError, DataError
+from footwork.errors import ConfigError, DataError, require_one_of
 from footwork.evaluation.decision import Prediction, flat_row
 from footwork.files.faults import counted, shortened
 from footwork.tables.columns import find_column
-from footwork.tables.held import is_held
+from footwork.tables.held import data_name, is_held
 from footwork.tables.layout import DETECT, Expected, TableFormat
 from footwork.tables.reader import RowStream, iterate_rows, json_rows
 from footwork.tables.source import TextSource, line_fault, open_to_read_once
@@ -63,7 +63,7 @@ def predict_rows(
         taken.
 
     Raises:
-        ConfigError: The classifier is none of texts, or `input_format` is none.
+        ConfigError: The classifier is none of texts, or `input_format` is none, or of no file.
         ModelError: Its folder cannot be loaded.
         DataError: There is no such file or data set; while rows are taken: no text column, no rows,
             a row without a text.
@@ -96,12 +96,14 @@ def open_rows(
     Raises:
         DataError: There is no such file, or, while rows are taken, one cannot be read.
     """
-    if input_format not in get_args(InputFormat):
+    require_one_of("input_format", input_format, get_args(InputFormat))
+    if is_held(source) and input_format != "auto":
         raise ConfigError(
-            f"`format` must be one of {', '.join(get_args(InputFormat))}, got {input_format!r}."
+            f"`input_format` is that of a file, got {input_format!r} and {data_name(source)}, "
+            "which are in memory. Leave it out."
         )
     notes: Notes = ()
-    if is_held(source) or (input_format == "auto" and str(source) != "-"):
+    if input_format == "auto" and (is_held(source) or str(source) != "-"):
         part, notes = one_split(source, splits_in, JUDGED)
         source = part.data
         if is_held(source):

@@ -80,7 +80,7 @@ class FinetuningConfig(PublishConfig, LoopConfig):
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in _OF_A_MODEL and value != field.default:
-                name = "model" if field.name == "model_id" else field.name
+                name = "--model" if field.name == "model_id" else field.name
                 raise ConfigError(
                     f"`{name}` means nothing to --method {self.method}, which takes no pretrained "
                     f"model and is fitted at once, not in steps; got {value}. Leave it out."

@@ -224,9 +224,11 @@ def test_a_run_that_failed_begins_again_and_the_seed_gives_the_same(tmp_path: Pa
     ],
 )
 def test_a_setting_of_a_pretrained_model_is_refused(setting: str, value: Any) -> None:
-    said = f"`{setting.removesuffix('_id')}` means nothing to --method linear, .* got {value}"
-    with pytest.raises(ConfigError, match=said):
+    name = setting.replace("model_id", "--model")
+    said = f"`{name}` means nothing to --method linear, .* got {value}"
+    with pytest.raises(ConfigError, match=said) as refused:
         TrainConfig(**{"method": "linear", setting: value})
+    assert setting != "model_id" or "model_id for --model" in refused.value.__notes__[0]
 
 
 def test_the_device_of_all_commands_is_no_setting_of_a_pretrained_model_alone(out: Path) -> None:

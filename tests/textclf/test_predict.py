@@ -354,8 +354,10 @@ def test_standard_input_is_lines_or_a_table(
 
 
 def test_an_unknown_format_and_a_missing_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="`format` must be one of auto, lines"):
+    with pytest.raises(ConfigError, match="`input_format` must be one of auto, lines"):
         open_rows("-", "xml")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="of a file, got 'lines' and list of rows, which are in"):
+        open_rows([{"text": "a"}], "lines")
     with pytest.raises(DataError, match="cannot be read"):
         open_rows(str(tmp_path / "absent.txt"), "lines")
 
