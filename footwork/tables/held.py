@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike, fspath
-from typing import Any, TypeVar
+from typing import Any, Self, SupportsIndex, TypeVar, overload
 
 from footwork.tables.cells import stored_value
 from footwork.tables.columns import unique_names
@@ -30,6 +30,26 @@ class Rows(list[Row]):
     def cells(self, row: Row) -> dict[str, Any]:
         """Of a row, by column."""
         return row  # type: ignore[return-value]  # a subclass of others says how
+
+    @overload
+    def __getitem__(self, place: SupportsIndex, /) -> Row: ...
+
+    @overload
+    def __getitem__(self, place: slice, /) -> Self: ...
+
+    def __getitem__(self, place: Any, /) -> Any:
+        """A row, or those of a slice, which are of the same kind."""
+        found = super().__getitem__(place)
+        if not isinstance(place, slice):
+            return found
+        part = type(self).__new__(type(self))
+        vars(part).update(vars(self))
+        part.extend(found)
+        part._cut(place)
+        return part
+
+    def _cut(self, place: slice) -> None:
+        """Cut what stands beside the rows, where a subclass holds such."""
 
     def to_pandas(self) -> Any:
         """A DataFrame; what a row lacks is missing there."""

@@ -276,6 +276,8 @@ def test_wrong_calls_are_named(folders: Folders, tmp_path: Path) -> None:
         loaded(tmp_path)
     assert classifier.predict([]) == []
     assert [*classifier.predict([]).to_pandas()] == [*classifier.predict(["a"]).to_pandas()]
+    cut = classifier.predict(["a", "b", "c"])[1:]
+    assert [answer.id for answer in cut] == cut.to_pandas()["id"].tolist() == ["1", "2"]
     assert [one.id for one in classifier.predict(iter(["a", "b"]), ids=[7, 8])] == ["7", "8"]
     assert classifier.predict_proba([]).shape == (0, 2)
     assert classifier.logits([]).shape == (0, 2)

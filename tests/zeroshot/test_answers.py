@@ -74,9 +74,13 @@ def test_answers_show_their_counts_and_in_a_notebook_their_images(
     assert shown.count('<img src="data:image/jpeg;base64,') == len(paths) + 2
     assert str(paths[0]) in shown
     assert "in all" not in shown
-    many = classifier.predict(paths[:1] * 21)._repr_html_()
-    assert many.count("<img") == 20
-    assert "<p>21 in all</p>" in many
+    many = classifier.predict([*paths[:1] * 20, paths[1]])
+    assert many._repr_html_().count("<img") == 20
+    assert "<p>21 in all</p>" in many._repr_html_()
+    last = many[-2:]
+    assert (type(last), list(last)) == (type(many), [many[19], many[20]])
+    assert [*last.to_pandas()] == [*many.to_pandas()]
+    assert last._repr_html_() == classifier.predict(paths[:2])._repr_html_()
 
 
 def test_a_hostile_name_stays_text_in_a_notebook(
