@@ -103,8 +103,9 @@ class Settings(Documented):
     """What a command or a function can be told; a subclass is a frozen dataclass.
 
     A value that is not what its field is annotated with is a `ConfigError`, which names the field.
-    A number of numpy becomes Python's, a list a tuple, a text a path, and a path a text where such
-    is wanted. A `__post_init__` that checks more begins with that of `super()`.
+    A number of numpy becomes Python's, a list a tuple, one value alone a tuple of it, a text a
+    path, and a path a text where such is wanted. A `__post_init__` that checks more begins with
+    that of `super()`.
     """
 
     __signature__ = _Signature()
@@ -145,13 +146,14 @@ def _fits(value: Any, kind: Any) -> list[Any]:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         found = [one for arm in inner for one in _fits(value, arm)]
-        return sorted(found, key=lambda one: one is not value)[:1]
+        return sorted(found, key=lambda one: (one is not value, isinstance(one, tuple)))[:1]
     if getattr(value, "ndim", None) == 0:
         value = value.item()  # a scalar of numpy
     if origin is Literal:
         return [one for one in inner if type(one) is type(value) and one == value]
     if origin is tuple:  # of any length
-        items = [_fits(one, inner[0]) for one in value] if isinstance(value, list | tuple) else [[]]
+        several = value if isinstance(value, list | tuple) else [value]
+        items = [_fits(one, inner[0]) for one in several]
         return [tuple(chain.from_iterable(items))] if all(items) else []
     if origin is Callable:
         return [value] if callable(value) else []

@@ -59,7 +59,12 @@ def test_every_setting_is_checked_when_it_is_set_and_named(settings: type[Any]) 
         (TrainConfig, {"merge": 1}, "True or False, got 1"),
         (TrainConfig, {"schedule": "steep"}, "one of linear, cosine, .*, got 'steep'"),
         (TrainConfig, {"class_weights": "Balanced"}, "one of none, balanced, got 'Balanced'"),
-        (TextOptions, {"text_columns": "text"}, "a list of which each is a text, got 'text'"),
+        (TextOptions, {"text_columns": 5}, "a list of which each is a text, got 5"),
+        (
+            TrainConfig,
+            {"skip": "proof,report"},
+            "a list of which each is one of .*, got 'proof,rep",
+        ),
         (TextOptions, {"table_format": "csv"}, "a TableFormat, got 'csv'"),
         (CompareOptions, {"seeds": (0, 1.5)}, r"a list of which .* whole number, got \(0, 1.5\)"),
         (ClassifierOptions, {"long": "half"}, "one of truncate, windows, got 'half'"),
@@ -180,7 +185,11 @@ def test_what_means_the_same_becomes_what_the_annotation_says(tmp_path: Path) ->
     assert TeachOptions(unlabelled=[tmp_path]).unlabelled == (tmp_path,)  # type: ignore[arg-type]
     assert LabelOptions(labels_file="a.txt").labels_file == Path("a.txt")  # type: ignore[arg-type]
     assert TableFormat(delimiter="tab").delimiter == "\t"
+    alone = TrainConfig(text_columns="text", skip="proof")  # type: ignore[arg-type]
+    assert (alone.text_columns, alone.skip) == (("text",), ("proof",))
+    assert TeachOptions(unlabelled=tmp_path).unlabelled == (tmp_path,)  # type: ignore[arg-type]
     assert TrainConfig(label_column="a,b").label_column == "a,b"
+    assert TrainConfig(label_column=np.str_("a,b")).label_column == "a,b"
     assert TrainConfig(label_column=["a", "b"]).label_column == ("a", "b")  # type: ignore[arg-type]
 
 
