@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,9 @@ from tests.models import build_adapter, build_base, build_classifier
 from tests.runs import finetune_here
 from tests.tables import sentiment_table
 from tests.zeroshot.image_towers import QUICK, build_tower, draw_classes
-from textclf import TextClassifier
+from textclf import TextClassifier, predict_rows
 from textclf.task import TextTask
-from zeroshot import FinetuneConfig, FinetunedClassifier, TaughtClassifier
+from zeroshot import FinetuneConfig, FinetunedClassifier, TaughtClassifier, evaluate
 
 TEXTS = ["the film was good", "a dull book"]
 
@@ -121,8 +122,9 @@ def test_what_is_neither_here_nor_there_is_told(
     name: str, revision: str | None, adapter: Path
 ) -> None:
     assert adapter.exists()
-    with pytest.raises(ModelError, match=f"no folder {name} here. HF_HUB_OFFLINE is set"):
-        TextClassifier.load(name, revision=revision)
+    for ask in (TextClassifier.load, partial(predict_rows, data=[]), partial(evaluate, data=[])):
+        with pytest.raises(ModelError, match=f"no folder {name} here. HF_HUB_OFFLINE is set"):
+            ask(name, revision=revision)
 
 
 def test_classifiers_of_images_answer_by_their_names(
@@ -146,6 +148,8 @@ def test_classifiers_of_images_answer_by_their_names(
         assert f"owner/{name} is no folder here: taken from the Hub" in shown.err
         assert main([*command, str(tmp_path / name), "--revision", "main"]) == 2
     tuned = FinetunedClassifier.load("owner/tuned", revision="main")
+    with pytest.raises(ConfigError, match="`revision` is for loading, and this classifier is"):
+        evaluate(tuned, examples, revision="main")
     assert tuned.labels == TaughtClassifier.load("owner/taught", revision="main").labels
     judged = ["zeroshot", "evaluate", str(examples), "--taught", "owner/taught"]
     assert main([*judged, "--compare", "{}"]) == 0

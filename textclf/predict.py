@@ -43,6 +43,7 @@ def predict_rows(
     input_format: InputFormat = "auto",
     *,
     keep_columns: bool = False,
+    revision: str | None = None,
 ) -> PredictedRows:
     """Answer the rows of a table: one out for each one in, in their order.
 
@@ -57,13 +58,15 @@ def predict_rows(
         input_format: `lines` takes each line of a file as one text, whatever it holds.
         keep_columns: Put the row's own columns beside its answer: one of them that has the name of
             an answer's as `input:` and the name.
+        revision: Branch, tag or commit of a classifier on the Hub.
 
     Returns:
         The answers as dictionaries, once each; `skipped` and `notes` are complete when they are all
         taken.
 
     Raises:
-        ConfigError: The classifier is none of texts, or `input_format` is none, or of no file.
+        ConfigError: The classifier is none of texts, or `input_format` is none, or of no file, or
+            `revision` is given with one that is loaded.
         ModelError: Its folder cannot be loaded.
         DataError: There is no such file or data set; while rows are taken: no text column, no rows,
             a row without a text.
@@ -71,7 +74,8 @@ def predict_rows(
     """
     from textclf.classifier import opened_classifier
 
-    options, classifier = TextOptions.given("options", options), opened_classifier(classifier)
+    options = TextOptions.given("options", options)
+    classifier = opened_classifier(classifier, None, revision)
     if not isinstance(data, RowStream):
         names = (*options.column_names, *classifier.text_columns)
         data = open_rows(data, input_format, options.table_format, names)

@@ -61,6 +61,8 @@ def evaluate(
     model: ZeroShotClassifier | TaughtClassifier | TaughtRun,
     data: Any,
     options: EvaluateOptions | None = None,
+    *,
+    revision: str | None = None,
 ) -> ImageEvaluation: ...
 
 
@@ -69,6 +71,8 @@ def evaluate(
     model: FinetunedClassifier | TrainedRun | Path | str,
     data: Any,
     options: EvaluateOptions | None = None,
+    *,
+    revision: str | None = None,
 ) -> ImageEvaluation | Assessment: ...
 
 
@@ -82,6 +86,8 @@ def evaluate(
     | str,
     data: Any,
     options: EvaluateOptions | None = None,
+    *,
+    revision: str | None = None,
 ) -> ImageEvaluation | Assessment:
     """Judge a classifier on images whose labels are known.
 
@@ -92,19 +98,21 @@ def evaluate(
             case do not matter.
         options: What it is compared with; a classifier by words is judged by its own templates
             and bar, and a fine-tuned one by itself.
+        revision: Branch, tag or commit of a classifier on the Hub.
 
     Returns:
         Of a fine-tuned classifier an `Assessment`, else an `ImageEvaluation`: both have `notes` and
         `skipped`.
 
     Raises:
-        ConfigError: `model` is nothing of the kind, or templates or class names cannot be used.
+        ConfigError: `model` is nothing of the kind, `revision` is given with one that is loaded, or
+            templates or class names cannot be used.
         DataError: No image can be read, or a class is not among the labels.
         ModelError: The folder cannot be loaded.
     """
     if options is not None:
         options = EvaluateOptions.given("options", options)
-    opened = _opened(model)
+    opened = _opened(model, revision)
     with TemporaryDirectory(prefix="footwork-") as files:
         return _judged(opened, data, options, Path(files))
 
@@ -138,7 +146,9 @@ def _judged(
     return by_rows(evaluate_images(model.encoder, images, options or DEFAULTS, model), files)
 
 
-def _opened(model: Any) -> ZeroShotClassifier | TaughtClassifier | FinetunedClassifier:
+def _opened(
+    model: Any, revision: str | None
+) -> ZeroShotClassifier | TaughtClassifier | FinetunedClassifier:
     """A classifier that is loaded, that of a run, or of a folder or a Hub id."""
     from footwork.models.hub import trained_folder
     from zeroshot.finetuned import FinetunedClassifier
@@ -146,13 +156,15 @@ def _opened(model: Any) -> ZeroShotClassifier | TaughtClassifier | FinetunedClas
 
     model = getattr(model, "classifier", model)
     if isinstance(model, (ZeroShotClassifier, TaughtClassifier, FinetunedClassifier)):
+        if revision is not None:
+            raise ConfigError("`revision` is for loading, and this classifier is loaded.")
         return model
     if not isinstance(model, (str, Path)):
         raise ConfigError(
             "`model` must be a classifier of images, a run that made one, or its folder or Hub id, "
             f"got {type(model).__name__}. Those of texts are judged by textclf.evaluate."
         )
-    folder = trained_folder(model, None)
+    folder = trained_folder(model, revision)
     is_tower = is_finetuned(read_manifest(folder, verify=False))
     return FinetunedClassifier.load(folder) if is_tower else TaughtClassifier.load(folder)
 
