@@ -94,7 +94,7 @@ def label(
         json: Print JSON lines.
     """
     from footwork.tables.writer import require_table
-    from zeroshot.indexed import keep_labels, label_images, only_images, opened_index
+    from zeroshot.indexed import keep_labels, label_images, opened_index
     from zeroshot.rows import COLUMNS, FORMER_COLUMNS
     from zeroshot.sorting.plan import label_folders
 
@@ -112,8 +112,8 @@ def label(
         if index is None:
             answers = labeller.label_files(named.paths)
         else:
-            answers = label_images(labeller, index, named.paths, index_options.filter())
-            answers = only_images(answers) if sorting.wanted else answers
+            where, to_sort = index_options.filter(), sorting.wanted
+            answers = label_images(labeller, index, named.paths, where, to_sort=to_sort)
             answers = (
                 keep_labels(answers, index)
                 if index_options.keep and launched_processes().is_main

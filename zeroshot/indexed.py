@@ -14,7 +14,7 @@ from footwork.encoder.protocol import EncodedImage
 from footwork.errors import ConfigError, DataError, ImageError, StoreError
 from footwork.files.faults import why
 from footwork.files.paths import shell_word
-from footwork.files.plain_files import content_of
+from footwork.files.plain_files import content_hash, content_of
 from footwork.images.ahead import DISK_READERS, decoded_ahead
 from footwork.images.decoding import require_image
 from footwork.images.held import ImagesLike
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 DEFAULTS = EncoderConfig()
 _TOGETHER = 1024  # files that are looked up at once
+_CHANGED = "it was changed since it was indexed; footwork search index looks at it again"
 _WRITTEN = 20_000  # images and labels of theirs that are written at once
 
 
@@ -167,6 +168,8 @@ def label_images(
     index: IndexedEncoder,
     paths: Sequence[Path],
     where: Filter = EVERYTHING,
+    *,
+    to_sort: bool = False,
 ) -> Iterator[LabelledImage]:
     """Label files that are named, or what an index holds, in its order; in bounded memory.
 
@@ -175,6 +178,8 @@ def label_images(
         index: Its encoder is the labeller's, too.
         paths: Files; none takes the present images of the index.
         where: Which of these.
+        to_sort: Whether the files are to be sorted by it: those of the index are then opened, and
+            one that is not there, no image, or not what it was, is answered with its fault.
 
     Raises:
         ConfigError: Both files are named and conditions given.
@@ -193,23 +198,29 @@ def label_images(
     for block in index.store.scan(where):
         empty = empty and not block.records
         files = [Path(record.path) for record in block.records]
-        yield from labeller.label_embeddings(block.vectors, files)
+        answers = labeller.label_embeddings(block.vectors, files)
+        yield from _only_as_known(block.records, answers) if to_sort else answers
     if empty:
         asked = "holds no image" if where.is_empty else "holds no image that fulfils all conditions"
         raise DataError(f"The index at {index.place} {asked}. footwork search status tells more.")
 
 
-def only_images(answers: Iterable[LabelledImage]) -> Iterator[LabelledImage]:
-    """Answers whose files decode as images; the others say why theirs does not.
+def _only_as_known(
+    records: Sequence[ImageRecord], answers: Iterable[LabelledImage]
+) -> Iterator[LabelledImage]:
+    """Answers whose files decode, and hold what was embedded; the others say what is wrong.
 
     An index tells what its files were; whoever copies or moves them has to know what they are.
     """
 
-    def require(answer: LabelledImage) -> None:
-        if answer.path is not None and answer.fault is None:
-            require_image(answer.path)
+    def require(known: tuple[ImageRecord, LabelledImage]) -> None:
+        record, path = known[0], Path(known[0].path)
+        require_image(path)
+        if not record.is_state_of(path.stat()) and content_hash(path) != record.content:
+            raise ImageError(record.path, _CHANGED)
 
-    for answer, outcome in decoded_ahead(answers, require, DISK_READERS):
+    pairs = zip(records, answers, strict=True)
+    for (_, answer), outcome in decoded_ahead(pairs, require, DISK_READERS):
         if isinstance(outcome, ImageError):
             yield LabelledImage(answer.path, None, fault=outcome.reason)
         else:

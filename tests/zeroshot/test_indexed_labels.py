@@ -191,16 +191,23 @@ def test_images_that_are_gone_get_no_sidecar(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("exported_once")
-def test_what_an_index_takes_for_an_image_is_sorted_only_if_it_decodes(tmp_path: Path) -> None:
-    folder, index = draw_folder(tmp_path / "photos", ("star",), each=3), tmp_path / "i"
+def test_what_an_index_takes_for_an_image_is_sorted_only_if_it_still_is_that(
+    tmp_path: Path,
+) -> None:
+    folder, index = draw_folder(tmp_path / "photos", ("star", "circle"), each=3), tmp_path / "i"
     indexed(folder, index)
-    secret, pipe = folder / "star" / "0.png", folder / "star" / "1.png"
+    secret, pipe, other, touched = (folder / "star" / f"{n}.png" for n in (0, 1, 2, 3))
+    shutil.copy(folder / "circle" / "0.png", touched)
+    indexed(folder, index)
     secret.write_text("root:$6$salt$hash:19000:0:99999:7:::\n")
     pipe.unlink()
     os.mkfifo(pipe)
+    shutil.copy(folder / "circle" / "0.png", other)
+    touched.touch()
     sort = ["--copy-to", tmp_path / "sorted", "--yes"]
-    done = run("label", "--index", index, *WORDS, *ALWAYS, *sort)
+    done = run("label", "--index", index, "--in", folder / "star", *WORDS, *ALWAYS, *sort)
     assert done.returncode == 3
     assert f"skipped {secret}: it is no picture of a known kind." in done.stderr
     assert f"skipped {pipe}: it is no regular file." in done.stderr
-    assert [path.name for path in (tmp_path / "sorted").rglob("*.png")] == ["2.png"]
+    assert f"skipped {other}: it was changed since it was indexed; footwork search" in done.stderr
+    assert [path.name for path in (tmp_path / "sorted").rglob("*.png")] == ["3.png"]
