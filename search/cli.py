@@ -171,8 +171,8 @@ def index(
 
     Only new and changed files are decoded: files are compared by size, by time and by change time,
     and where one differs by content. What is moved, renamed, touched or gone for a while keeps its
-    embedding. It may be stopped at any moment; the next run goes on. A folder that is missing
-    keeps its images as they are, and the exit code is 3.
+    embedding. It may be stopped at any moment; the next run goes on. A folder that is missing or
+    cannot be read keeps its images as they are, and the exit code is 3.
 
     Args:
         roots: Folders; none takes all that were indexed before. What `remove` was told stays away

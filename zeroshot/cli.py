@@ -129,7 +129,8 @@ def label(
         told, labels = _Told(keeps=sorting.wanted), labeller.labels
         _write_answers(told.passing(answers), labels, out, as_json=json, raw_cells=raw_cells)
     note_all((*told.notes, *told.faults))
-    return exit_code(all_done=_use_labels(told.kept, sorting) and not told.faults)
+    used = _use_labels(told.kept, sorting)
+    return exit_code(all_done=used and not (told.faults or named.unlisted))
 
 
 @app.command

@@ -36,13 +36,9 @@ class FolderReader:
     """
 
     def __init__(self, is_excluded: IsExcluded = lambda _path, _is_folder: False) -> None:
-        self._notes: dict[str, None] = {}
+        self.unlisted: dict[Path, str] = {}
+        """Folders that could not be read, each with a sentence that says so."""
         self._is_excluded = is_excluded
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What could not be read, one sentence each."""
-        return tuple(self._notes)
 
     def walk(self, root: Path) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
         """List `root`, first, and all folders below it, links followed, none twice.
@@ -105,7 +101,7 @@ class FolderReader:
 
     def _note(self, folder: Path, error: OSError) -> None:
         reason = str(error.strerror).lower()
-        self._notes[f"Cannot read {folder}: {reason}; its images are left out."] = None
+        self.unlisted[folder] = f"Cannot read {folder}: {reason}; its images are left out."
 
 
 def is_visible(name: str) -> bool:
@@ -187,6 +183,8 @@ class FoundImages:
     """Folders that could not be read or hold no image, one sentence each."""
     unread: Counter[str] = field(default_factory=Counter)
     """How many files have each of `UNREAD_ENDINGS`."""
+    unlisted: tuple[Path, ...] = ()
+    """Folders that could not be read: what is in them is not known."""
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -198,6 +196,8 @@ def find_images(
     sources: Iterable[str | Path],
     is_excluded: IsExcluded = lambda _path, _is_folder: False,
     listed: Container[str | Path] = (),
+    *,
+    required: bool = True,
 ) -> FoundImages:
     """Find images in folders and all below them, by patterns, and by name.
 
@@ -212,13 +212,14 @@ def find_images(
         is_excluded: What is passed over in folders, with all below it.
         listed: Those sources that a list of many names: one that is not there, or matches nothing,
             is taken for a file, and whoever decodes it says why it is no image.
+        required: False finds nothing where no source holds an image.
     """
     if isinstance(sources, str):
         raise TypeError(f"`sources` must be several, got the string {sources!r}.")
     finder = _Finder(is_excluded)
     for source in sources:
         finder.add(source, is_listed=source in listed)
-    return finder.result()
+    return finder.result(required)
 
 
 def unread_notes(unread: Counter[str]) -> Iterator[str]:
@@ -270,25 +271,26 @@ class _Finder:
             self._add_file(Path(name))
             return
         elif is_pattern(name):
-            notes = self._reader.notes
+            notes = self._reader.unlisted.values()
             raise DataError(" ".join([f"No file matches {name!r}. {_WHAT_TO_NAME}", *notes]))
         else:
             raise DataError(f"Cannot find {name!r}: {fault}. {_WHAT_TO_NAME}")
         if len(self._paths) == before:
             self._empty.append(name)
 
-    def result(self) -> FoundImages:
-        """What was gathered: at least one image."""
-        notes = self._reader.notes
+    def result(self, required: bool) -> FoundImages:
+        """What was gathered: at least one image, if one is required."""
+        notes = self._reader.unlisted.values()
         if not self._sources:
             raise DataError(f"No images are named. {_WHAT_TO_NAME}")
-        if not self._paths:
+        if required and not self._paths:
             where = shortened(self._sources, 3)
             endings = ", ".join(IMAGE_ENDINGS)
             said = (f"No image in {where}. Supported: {endings}.", *unread_notes(self._unread))
             raise DataError(" ".join([*said, *notes]))
         empty = (f"No image in {name}." for name in self._empty)
-        return FoundImages(tuple(self._paths), (*notes, *empty), self._unread)
+        unlisted = tuple(self._reader.unlisted)
+        return FoundImages(tuple(self._paths), (*notes, *empty), self._unread, unlisted)
 
     def _add_folder(self, folder: Path) -> None:
         for _, entries in self._reader.walk(folder):

@@ -89,7 +89,7 @@ def find_differences(store: Store, roots: Sequence[str], *, recheck: bool = Fals
             if is_excluded(record.path, False):
                 summary.excluded += 1
                 found.forgotten.append(record.path)
-            else:
+            elif record.path in here or not _is_unlisted(record.path, summary):
                 _compare(record, here.pop(record.path, None), found, recheck)
         found.added += here.values()
     if roots and len(summary.missing_roots) == len(roots):
@@ -101,11 +101,8 @@ def _files_on_disk(
     root: str, summary: Summary, is_excluded: IsExcluded, *, is_known: bool
 ) -> dict[str, ImageRecord]:
     require_roots([root])
-    try:
-        images = find_images([root], is_excluded)
-    except DataError:
-        if not is_known:
-            raise
+    images = find_images([root], is_excluded, required=not is_known)
+    if not (images.paths or images.unlisted):
         summary.notes.append(
             f"{path_line(root)} holds no image any more, or none that is not left out. Is a drive "
             "missing?"
@@ -113,7 +110,14 @@ def _files_on_disk(
         return {}
     summary.notes += images.notes
     summary.unread += images.unread
+    if images.unlisted:
+        summary.unlisted += map(str, images.unlisted)
+        summary.notes.append("What the index knows of folders that cannot be read stays as it is.")
     return {record.path: record for record in map(_as_found, images.paths) if record is not None}
+
+
+def _is_unlisted(path: str, summary: Summary) -> bool:
+    return any(is_at_or_below(path, folder) for folder in summary.unlisted)
 
 
 def _as_found(path: Path) -> ImageRecord | None:

@@ -44,6 +44,8 @@ class Summary:
     are not tried again until they change."""
     missing_roots: list[str] = field(default_factory=list)
     """Folders that are not there; their images stay as they are, and the notes say so."""
+    unlisted: list[str] = field(default_factory=list)
+    """Folders that cannot be read; their images stay as they are, and the notes say so."""
     unread: Counter[str] = field(default_factory=Counter)
     """Files of kinds that are not read, by their endings."""
     notes: list[str] = field(default_factory=list)
@@ -60,7 +62,7 @@ class Summary:
     @property
     def is_whole(self) -> bool:
         """Whether all that was asked for could be read."""
-        return not (self.unreadable or self.vanished or self.missing_roots)
+        return not (self.unreadable or self.vanished or self.missing_roots or self.unlisted)
 
     def to_text(self, place: str) -> str:
         """Two lines: what was done, and how long it took."""

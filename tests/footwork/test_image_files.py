@@ -164,7 +164,8 @@ def test_a_folder_that_cannot_be_read_is_noted(
     note = f"Cannot read {tmp_path / 'private'}: permission denied; its images are left out."
     for source in (tmp_path, f"{tmp_path}/**/*.jpg"):
         found = find_images([source])
-        assert found == FoundImages((tmp_path / "a.jpg", tmp_path / "z/c.jpg"), (note,))
+        paths = (tmp_path / "a.jpg", tmp_path / "z/c.jpg")
+        assert found == FoundImages(paths, (note,), unlisted=(tmp_path / "private",))
     with pytest.raises(DataError, match=r"No image in .*private\. Supported: .* Cannot read"):
         find_images([tmp_path / "private"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -60,6 +61,29 @@ def test_a_command_that_misses_a_root_says_so_and_ends_with_3(
     assert told["missing_roots"] == [str(gone)]
     reason = "no such file or directory. The index keeps its images"
     assert f"Cannot find {gone}: {reason}" in command.err
+
+
+@pytest.mark.parametrize("closed", ["here/kids", "here"])
+def test_a_folder_that_cannot_be_listed_keeps_its_images(
+    closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_pictures(tmp_path / "here" / "kids", 2)
+    (tmp_path / "here" / "kids" / "no.png").write_bytes(b"no picture")
+    place, scandir = index_of(tmp_path / "index", tmp_path / "here"), os.scandir
+    before = holdings(place)
+
+    def guarded(folder: Path) -> object:
+        if Path(folder) == tmp_path / closed:
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", guarded)  # root may read every folder
+        summary = Indexer(place).index()
+    assert (summary.removed, summary.is_whole) == (0, False)
+    assert summary.notes[0].startswith(f"Cannot read {tmp_path / closed}: permission denied")
+    assert holdings(place) == before
+    assert len(Indexer(place).index().unreadable) == 1
 
 
 def test_status_counts_what_is_not_there_by_root(
