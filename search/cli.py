@@ -425,9 +425,9 @@ def remove(
     """
     from search.update.indexing import remove_images
 
-    removed = remove_images(_to_write(store_options), paths, gone=gone)
-    stays = " They stay away until they are named: footwork search index PATH" if paths else ""
-    _tell(json, {"removed": removed}, f"{removed:,} forgotten.{stays}")
+    removed = remove_images(place := _to_write(store_options), paths, gone=gone)
+    named = f"They stay away until they are named: footwork search index PATH {place.option}"
+    _tell(json, {"removed": removed}, f"{removed:,} forgotten. {named if paths else ''}".rstrip())
     return DONE
 
 

@@ -19,6 +19,7 @@ from zlib import crc32
 from footwork.errors import FootworkError, StoreError
 from footwork.files.folders import MANIFEST, discard_folder, followed, published_folder, write_json
 from footwork.files.locks import LockedByOther, exclusive_lock, lock_holder
+from footwork.files.paths import shell_word
 from footwork.files.plain_files import read_object, require_no_link
 from footwork.home import cache_folder, data_folder
 from search.options import StoreOptions
@@ -58,6 +59,11 @@ class IndexFolder:
 
     def __str__(self) -> str:
         return str(self.path)
+
+    @property
+    def option(self) -> str:
+        """What names it on the command line."""
+        return f"--index {shell_word(self.path)}"
 
     @property
     def exists(self) -> bool:
@@ -173,7 +179,10 @@ class IndexFolder:
     def current(self) -> Path:
         """The folder of the generation that is searched; `StoreError` where none is told."""
         if not self.exists:
-            raise StoreError(f"No index in {self.path}. Make one: footwork search index FOLDER")
+            raise StoreError(
+                f"No index in {self.path}. Make one: footwork search index FOLDER; or name the "
+                "folder of the index, where it was given one."
+            )
         try:
             found = read_object(self.path / MANIFEST)
         except (OSError, ValueError) as error:
@@ -229,6 +238,12 @@ class ServerPlace:
 
     def __str__(self) -> str:
         return f"{self._options.store}, collection {self._options.collection}"
+
+    @property
+    def option(self) -> str:
+        """As of `IndexFolder`."""
+        options = self._options
+        return f"--store {shell_word(str(options.store))} --collection {options.collection}"
 
     @property
     def exists(self) -> bool:
@@ -311,13 +326,13 @@ def find_index(named: Path | None, roots: tuple[str, ...] = ()) -> IndexFolder:
     Raises:
         StoreError: Which one is meant cannot be told, or there is none.
     """
-    if named is not None:
-        index, of_root = IndexFolder(named), default_index(absolute_path(named))
-        return of_root if not index.exists and of_root.exists else index
+    if named is not None and (index := IndexFolder(named)).exists:
+        return index
     inside = _indexes()
-    if roots:
-        known = [index for index, (its, _) in inside.items() if set(roots) & set(its)]
-        return known[0] if known else default_index(roots[0])
+    if meant := roots if named is None else (absolute_path(named),):
+        known = [index for index, (its, _) in inside.items() if set(meant) & set(its)]
+        found = known[0] if known else default_index(meant[0])
+        return found if named is None or found.exists else index
     every = [index for index, (_, is_used) in inside.items() if is_used or len(inside) == 1]
     here = str(Path.cwd())
     around = [one for one in every if any(is_at_or_below(here, root) for root in inside[one][0])]

@@ -159,7 +159,7 @@ def _require_same_model(place: Place, embedder: Embedder, model: ModelOptions) -
     raise ConfigError(
         f"The index at {place} was made with {embedder.model_id} ({embedder.width} wide), but "
         f"--model asks for {asked}. Leave it out, or switch the index: footwork search index "
-        f"--index {shell_word(str(place))} --model {shell_word(stated)}"
+        f"{place.option} --model {shell_word(stated)}"
     )
 
 

@@ -208,7 +208,7 @@ def test_a_second_run_needs_no_model_and_a_query_in_words_neither(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["query", "a dog", "--index", "{tmp}/none"], "No index in"),
+        (["query", "a dog", "--index", "{tmp}/none"], "the index, where it was given one"),
         (["query", "--index", "{index}"], "Nothing is asked for"),
         (["query", "a", "--sinse", "2030"], "Did you mean --since? What is no option stands after"),
         (["query", "a", "--queries", "--json"], "--queries requires an argument"),

@@ -147,7 +147,8 @@ def test_what_cannot_be_left_out_is_told(
 def test_status_lists_what_is_left_out(place: IndexFolder, photos: Path, command: Command) -> None:
     Indexer(place).index(exclude=["*.tif"])
     told = command("remove", photos / "a.png", "--index", place)
-    assert "1 forgotten. They stay away until they are named" in told
+    assert "1 forgotten. They stay away until they are named: footwork search index PATH" in told
+    assert told.endswith(f" --index {place.path}\n")
     shown = command("status", "--index", place)
     assert "left out     *.tif\n" in shown
     assert f"removed      {photos / 'a.png'}\n" in shown

@@ -24,7 +24,14 @@ from search.place import IndexFolder, default_index, find_index
 from search.query.texts import open_texts
 from search.store.embedded.store import EmbeddedStore
 from search.update.indexing import Indexer
-from tests.search.collections import EMBEDDER, finds_itself, held, indexed, save_pictures
+from tests.search.collections import (
+    EMBEDDER,
+    finds_itself,
+    held,
+    indexed,
+    save_picture,
+    save_pictures,
+)
 from tests.search.commands import WRITER, process
 from tests.search.places import catalog, execute, executing, holdings, index_of, vectors
 
@@ -286,9 +293,14 @@ def test_which_index_is_meant_is_found_or_asked(
         index_of(find_index(None, (str(root),)).path, root)
     with pytest.raises(StoreError, match=r"Which index\? Name one with --index: .*/a-.*/b-"):
         find_index(None)
+    both, second = find_index(None, (str(roots[1]),)), save_picture(tmp_path / "c.png", 3)
+    with closing(both.open()) as store:
+        indexed(store, second)
     monkeypatch.chdir(roots[1])
     meant = (find_index(None), find_index(roots[1]), find_index(None, (str(roots[1]),)))
-    assert len({place.path for place in meant}) == 1
+    of_second = (find_index(second), find_index(None, (str(second),)))
+    assert {place.path for place in (*meant, *of_second)} == {both.path}
+    assert find_index(tmp_path / "none").path == tmp_path / "none"
 
 
 @pytest.mark.parametrize(
