@@ -14,8 +14,9 @@ from footwork.files.paths import path_line, shell_word
 from footwork.files.plain_files import content_hash
 from footwork.images.ahead import DISK_READERS, decoded_ahead
 from footwork.images.finding import IsExcluded, find_images, why_missing
-from search.paths import absolute_path, is_at_or_below
+from search.paths import NO_ANSWER, absolute_path, is_at_or_below, missing_files
 from search.records import ImageRecord, file_date, file_state
+from search.store.embedded.store import EmbeddedStore
 from search.store.protocol import Move, Store
 from search.update.summary import Summary
 
@@ -77,8 +78,9 @@ def find_differences(store: Store, roots: Sequence[str], *, recheck: bool = Fals
             summary.missing_roots.append(root)
             summary.notes.append(
                 f"Cannot find {path_line(root)}: {reason}. The index keeps its images as they are. "
-                "Mount the drive, or name the new place of the folder; if it is gone for good: "
-                f"footwork search remove {shell_word(root)}"
+                "Mount the drive, or name the new place of the folder to this index: footwork "
+                "search index NEW --index INDEX; if it is gone for good: footwork search remove "
+                f"{shell_word(root)}"
             )
             continue
         # Patterns are relative to the folder that is indexed, even if only a part is looked at.
@@ -89,7 +91,7 @@ def find_differences(store: Store, roots: Sequence[str], *, recheck: bool = Fals
             if is_excluded(record.path, False):
                 summary.excluded += 1
                 found.forgotten.append(record.path)
-            elif record.path in here or not _is_unlisted(record.path, summary):
+            elif record.path in here or not _is_below(record.path, summary.unlisted):
                 _compare(record, here.pop(record.path, None), found, recheck)
         found.added += here.values()
     if roots and len(summary.missing_roots) == len(roots):
@@ -116,8 +118,8 @@ def _files_on_disk(
     return {record.path: record for record in map(_as_found, images.paths) if record is not None}
 
 
-def _is_unlisted(path: str, summary: Summary) -> bool:
-    return any(is_at_or_below(path, folder) for folder in summary.unlisted)
+def _is_below(path: str, folders: Iterable[str]) -> bool:
+    return any(is_at_or_below(path, folder) for folder in folders)
 
 
 def _as_found(path: Path) -> ImageRecord | None:
@@ -158,8 +160,9 @@ def recognise(
 ) -> None:
     """Complete what `find_differences` gave, by hashing all files of a known size.
 
-    So moved, copied and touched files are told from new ones. `on_progress` is told after each how
-    many are hashed, and of how many.
+    So moved, copied and touched files are told from new ones. What was below a root that is missing
+    counts as moved if it turns up elsewhere: the root may have another name now. `on_progress` is
+    told after each how many are hashed, and of how many.
     """
     candidates = [*found.added, *found.changed]
     known: dict[int, list[ImageRecord]] = defaultdict(list)
@@ -168,6 +171,7 @@ def recognise(
     doubtful = [record for record in candidates if record.size in known]
     found.unknown = [record for record in candidates if record.size not in known]
     gone, taken = {record.path for record in found.missing}, set[str]()
+    away = _missing_roots(store)
     hashed = decoded_ahead(doubtful, lambda one: content_hash(Path(one.path)), DISK_READERS)
     for count, (record, content) in enumerate(hashed, 1):
         on_progress(count, len(doubtful))
@@ -182,8 +186,11 @@ def recognise(
             continue
         same = [one for one in alike if one.content == content]
         sources = [one for one in same if one.path == record.path]
+        only_away = all(_is_below(one.path, away) for one in same)  # else it is a copy of another
         sources += (
-            one for one in same if one.path not in taken and (one.path in gone or not one.present)
+            one
+            for one in same
+            if one.path not in taken and (only_away or one.path in gone or not one.present)
         )
         if sources:
             taken.add(sources[0].path)
@@ -192,6 +199,12 @@ def recognise(
             found.copied.append((_renewed(same[0], record), same[0].path))
         else:
             found.unknown.append(record)
+
+
+def _missing_roots(store: Store) -> list[str]:
+    """Those that are not there; none of a server's, which may be of other machines."""
+    roots = store.roots() if isinstance(store, EmbeddedStore) else ()
+    return [root for root, reason in missing_files(roots, roots).items() if reason != NO_ANSWER]
 
 
 def _move(found: Differences, known: ImageRecord, here: ImageRecord) -> None:

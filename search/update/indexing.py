@@ -218,15 +218,17 @@ def _known_batches(store: Store, found: Differences) -> Iterator[Changes]:
     # Copies come before what they are copies of moves away.
     for copies in batched(found.copied, _MOVED_AT_ONCE):
         originals = [original for _, original in copies]
-        contents = {path: one.content for path, one in store.records(originals).items()}
+        known = store.records(originals)
         vectors = store.vectors(originals)
-        images = []
+        images, labels = [], {}
         for record, original in copies:
-            if contents.get(original) == record.content:
+            if original in known and known[original].content == record.content:
                 images.append(Embedded(record, vectors[original]))
+                labels[record.path] = known[original].labels or {}
             else:  # files that change names in a ring: the one before has just taken its place
                 found.unknown.append(record)
         yield Changes(embedded=images)
+        store.write_labels(labels.items())
     sources = {move.old_path for move in found.moves}
     gone = [record.path for record in found.missing if record.path not in sources]
     found.summary.removed = len(gone)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from contextlib import closing
 from pathlib import Path
 from threading import Event
 
@@ -44,6 +45,25 @@ def test_a_missing_root_keeps_its_images_while_others_are_updated(
     assert set(holdings(place)) == {*before, str(here / "copy.png")}
     (gone.parent / "unmounted").rename(gone)
     assert Indexer(place).index().unchanged == 6
+
+
+def test_what_was_below_a_missing_root_moves_with_its_labels_to_where_it_turns_up(
+    away: tuple[IndexFolder, Path, Path],
+) -> None:
+    place, here, gone = away
+    before, now = holdings(place), gone.parent / "unmounted"
+    with closing(place.open()) as store:
+        store.write_labels((str(path), {"cat": 0.5}) for path in (gone / "0002.png", here))
+    summary = Indexer(place).index([now])
+    assert (summary.moved, summary.added, summary.removed) == (3, 0, 0)
+    moved = {path.replace(f"{gone}/", f"{now}/"): row for path, row in before.items()}
+    assert holdings(place) == moved
+    shutil.copytree(now, gone)
+    assert Indexer(place).index().added == 3
+    assert holdings(place) == before | moved
+    labelled = [str(folder / "0002.png") for folder in (gone, now)]
+    with closing(place.open()) as store:
+        assert [store.records(labelled)[path].labels for path in labelled] == [{"cat": 0.5}] * 2
 
 
 def test_where_no_root_is_there_nothing_can_be_done(away: tuple[IndexFolder, Path, Path]) -> None:
