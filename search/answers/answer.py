@@ -90,9 +90,9 @@ class Answer:
         """A frame of a row each hit, in the columns of the command's CSV.
 
         They are path, score, relevance, format, width, height, bytes, date, date_from, camera,
-        labels (the best first, with "; " between) and missing.
+        labels (the best first, with "; " between) and missing. Files are looked for.
         """
-        return _frame([self], by_query=False)
+        return _frame(looked_for([self]), by_query=False)
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
@@ -121,7 +121,7 @@ class Answers(list[Answer]):
 
     def to_pandas(self) -> DataFrame:
         """A frame of a row each hit, as of `Answer.to_pandas`, led by the column query."""
-        return _frame(self, by_query=True)
+        return _frame(looked_for(self), by_query=True)
 
     def _repr_html_(self) -> str:
         return _html((one.query, _said(one), one.hits) for one in looked_for(self))

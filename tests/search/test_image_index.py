@@ -381,6 +381,8 @@ def test_hits_become_a_frame_in_the_columns_of_the_commands_csv(index: ImageInde
     assert (len(none), tuple(none.columns), none["score"].dtype) == (0, COLUMNS, np.float64)
     labelled = answer(hit("/a.jpg", labels={"cat": 0.2, "dog": 0.9}))
     assert list(labelled.to_pandas()["labels"]) == ["dog; cat"]
+    for gone in (labelled, Answers([labelled])):
+        assert gone.to_pandas()["missing"].all()
 
 
 def test_an_answer_is_a_sequence_of_its_hits_and_is_short(index: ImageIndex) -> None:
