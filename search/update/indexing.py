@@ -141,6 +141,7 @@ class Indexer:
         directions = Relevance(Texts(folder, store.embedder).references).directions
         summary.notes += filter(None, [note, store.finish(directions)])
         if replaced is not None:
+            summary.notes += _label_notes(replaced)
             self.place.publish(store.embedder)
         return summary
 
@@ -165,6 +166,19 @@ class Indexer:
                 model = replace(model, model_id=former.model_id, revision=former.revision)
             self._encoder = DualEncoder(model.model_id or DEFAULT_MODEL, model.revision, model)
         return self._encoder
+
+
+def _label_notes(replaced: Store) -> Iterator[str]:
+    """What is lost of labels where another model takes over."""
+    paths = (record.path for record in replaced.files())
+    known = (replaced.records(part).values() for part in batched(paths, _MOVED_AT_ONCE))
+    count = sum(bool(record.labels) for part in known for record in part)
+    if count:
+        images, model = counted(count, "image"), path_line(replaced.embedder.model_id)
+        yield (
+            f"The labels of {images} went with {model}, which gave them. Have them given again: "
+            "footwork zeroshot label --index …"
+        )
 
 
 def update(

@@ -73,7 +73,10 @@ def test_another_model_takes_over_only_when_it_is_complete(
         assert held(between.store) == old
         assert between.query("a dog").nearest is not None
     assert indexer(index).index().unchanged == 8  # the old one is kept up to date meanwhile
+    with closing(IndexFolder(index).open()) as store:
+        store.write_labels((path, {"dog": 0.5, "cat": 0.4}) for path in list(old)[:3])
     done = indexer(index, models[1]).index()
+    assert f"labels of 3 images went with {models[0]}" in "".join(done.notes)
     with ImageIndex.open(index) as switched:
         assert switched.store.embedder.fingerprint != model.fingerprint
         assert switched.store.embedder.model_id == str(models[1])
