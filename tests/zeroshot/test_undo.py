@@ -50,6 +50,22 @@ def test_a_kill_at_any_moment_can_be_undone(
     assert moments > 10
 
 
+def test_what_came_from_a_drive_does_not_go_back_while_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(planted(tmp_path, FILES))
+    mounted, ismount = {str(tmp_path / "a")}, os.path.ismount
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) in mounted or ismount(path))
+    undo_file = sort(tmp_path, LABELS, "move")
+    drive = mounted.pop()
+    outcome = undo_sorting(undo_file)
+    assert f"no drive is mounted at {drive}, where it came from" in outcome.to_text()
+    assert not any(Path(drive).iterdir())
+    mounted.add(drive)
+    assert not undo_sorting(undo_file).failed
+    assert tree(tmp_path) == before
+
+
 @pytest.mark.parametrize(("how", "number"), [("copy", 1), ("move", 1), ("move", 2)])
 def test_an_undo_that_is_killed_can_be_done_again(tmp_path: Path, how: How, number: int) -> None:
     before = tree(planted(tmp_path / "before", FILES))

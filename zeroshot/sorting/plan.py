@@ -25,6 +25,7 @@ from zeroshot.sorting.record import (
     SortedFile,
     Step,
     UndoRecord,
+    mount_of,
     opened_record,
     recorded_copies,
 )
@@ -353,8 +354,9 @@ class _Execution:
         files = []
         for source, target in image.files():
             place = target.relative_to(self._plan.target).as_posix()
-            absolute = os.path.join(os.path.realpath(source.parent), source.name)  # noqa: PTH118
-            files.append(SortedFile(absolute, place, content_hash(source), part_name()))
+            folder = os.path.realpath(source.parent)
+            absolute, sha256 = os.path.join(folder, source.name), content_hash(source)  # noqa: PTH118
+            files.append(SortedFile(absolute, place, sha256, part_name(), mount_of(folder)))
         return tuple(files)
 
     def _steps(self, steps: dict[PlannedImage, tuple[SortedFile, ...]]) -> Iterator[Step]:

@@ -2,7 +2,7 @@
 
     {"step": "folder", "path": "cat", "signature": …}       a folder is made
     {"step": "copy", "files": [{"source": "/photos/a.jpg", "target": "cat/a.jpg", "sha256": …,
-     "part": …}, …], "signature": …}                        or "move": an image and its sidecars
+     "part": …, "mount": "/photos"}, …], "signature": …}    or "move": an image and its sidecars
 
 Paths are relative to the folder of the undo file, which may be moved; sources are absolute. Lines
 are on the disk before their steps begin, so a step may be recorded that never was done, but none
@@ -52,6 +52,9 @@ class SortedFile:
     """Of its bytes, in hexadecimal."""
     part: str
     """Name of the sibling in which a copy of it grows."""
+    mount: str = ""
+    """Where the drive of the source was mounted; empty for that of `/`, and from earlier versions,
+    whose lines lack it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,8 @@ class Step:
     def _content(self) -> dict[str, Any]:
         if self.step == "folder":
             return {"path": self.folder}
-        return {"files": [asdict(file) for file in self.files]}
+        files = [asdict(file) for file in self.files]
+        return {"files": [{name: file[name] for name in file if file[name]} for file in files]}
 
     @classmethod
     def from_line(cls, line: bytes, key: bytes) -> tuple[Step, bool]:
@@ -140,9 +144,17 @@ def _file_of(value: Any) -> SortedFile:
             places = PurePosixPath(target).parts
             below = places and not PurePosixPath(target).is_absolute() and ".." not in places
             whole = _is_path(source) and _is_path(target) and Path(source).is_absolute()
-            if below and whole and is_part_name(part):
-                return SortedFile(source, target, sha, part)
+            mount = value.get("mount", "")
+            if below and whole and is_part_name(part) and isinstance(mount, str):
+                return SortedFile(source, target, sha, part, mount)
     raise ValueError("no file")
+
+
+def mount_of(folder: str) -> str:
+    """Where the drive of a folder, a real path, is mounted; empty for that of `/`."""
+    while not os.path.ismount(folder):
+        folder = os.path.dirname(folder)  # noqa: PTH120 - of many
+    return folder.rstrip("/")
 
 
 class UndoRecord:

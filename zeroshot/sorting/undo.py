@@ -153,7 +153,7 @@ class _Undoing:
             return _reason_of_both(target, source)
         if step.step == "copy":
             return f"its original {path_line(source)} is gone"
-        return None if self._trust else _reason_against_return(target, source, file.sha256)
+        return None if self._trust else _reason_against_return(target, source, file)
 
     def _reason_of_sidecars(self, step: Step) -> str | None:
         """Why sidecars that were written after the sorting keep an image where it is."""
@@ -215,11 +215,14 @@ class _Undoing:
         self._failed.append(fault)
 
 
-def _reason_against_return(target: Path, source: Path, sha256: str) -> str | None:
+def _reason_against_return(target: Path, source: Path, file: SortedFile) -> str | None:
     """Why a file does not move back unless the user says so."""
+    if file.mount and not os.path.ismount(file.mount):
+        mount = path_line(file.mount)
+        return f"no drive is mounted at {mount}, where it came from; --trust moves it there anyway"
     if os.path.realpath(source.parent) != str(source.parent):
         return f"a link stands in the way to {path_line(source)}; --trust goes along it"
-    if content_hash(target) != sha256:
+    if content_hash(target) != file.sha256:
         return "it was changed since it was sorted; --trust moves it back all the same"
     return None
 
