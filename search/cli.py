@@ -278,7 +278,6 @@ def query(
     """
     from search.answers.answer import looked_for
     from search.index import ImageIndex
-    from search.query.asking import unknown_values
     from search.query.terms import parse_query, read_queries
 
     # As a short option it would take -0.5:dog to pieces, of which -o is one, too.
@@ -294,9 +293,7 @@ def query(
     _check_outputs(output, (*like, queries))
     with ImageIndex.connect(store_options) as found:
         answers = looked_for(found.answer(asked, options, filters.filter()), found.store.roots())
-        note_all(f"Too long, and cut by the model: {text}" for text in found.cut_queries(asked))
-        if not any(answer.nearest for answer in answers):
-            note_all(unknown_values(found.store, filters.filter()))
+    note_all(dict.fromkeys(said for answer in answers for said in answer.notes))
     _print_answers(answers, output)
     code = _keep_answers(answers, output)
     is_bare = output.exit_status and all(answer.nothing_matches for answer in answers)

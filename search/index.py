@@ -64,6 +64,8 @@ class ImageIndex:
         self.place, self._config = place, config
         self._store: Store | None = store or place.open()
         self._process = os.getpid()
+        self.summary: Summary | None = None
+        """What `build` did, as `update` returns it; None of an index that was opened."""
 
     @classmethod
     def open(cls, index: str | Path | None = None) -> ImageIndex:
@@ -99,8 +101,10 @@ class ImageIndex:
 
         named = _listed(roots)
         place = find_index(_folder(index), tuple(map(absolute_path, named)))
-        Indexer(place, ModelOptions(model_id=model_id)).index(named)
-        return cls(place)
+        summary = Indexer(place, ModelOptions(model_id=model_id)).index(named)
+        built = cls(place)
+        built.summary = summary
+        return built
 
     @property
     def store(self) -> Store:
@@ -264,11 +268,6 @@ class ImageIndex:
                 f"{shortened(map(path_line, sorted(missing)))}. Leave them out, with their rows."
             )
         return copy_index(source, self._place_to_write(wait), self.store.embedder)
-
-    def cut_queries(self, queries: Sequence[Query]) -> list[str]:
-        """Words that are longer than the model reads, so that their end counts for nothing."""
-        texts = [term.text for query in queries for term in query.terms if term.is_words]
-        return [texts[i] for i in self._asker.texts.encoder.cut_texts(texts)] if texts else []
 
     def counts(self) -> Counts:
         """How many files it knows: `present`, `absent`, `unreadable`."""

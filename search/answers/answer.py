@@ -78,6 +78,8 @@ class Answer:
         nearest: The best image, relevant or not; None where there is none at all.
         fault: Why it could not be asked, a clause; None if it was. Without hits it says nothing of
             what matches.
+        notes: What to know of the query, a sentence each: words that are longer than the model
+            reads, and, where no image is let through, what no image has of what was asked for.
     """
 
     query: str
@@ -85,6 +87,7 @@ class Answer:
     nothing_matches: bool
     nearest: Hit | None = None
     fault: str | None = None
+    notes: tuple[str, ...] = ()
 
     def to_pandas(self) -> DataFrame:
         """A frame of a row each hit, in the columns of the command's CSV.

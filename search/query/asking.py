@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -68,13 +68,21 @@ class Asker:
         if len(queries) == 1 and wrong[0] is not None:
             raise wrong[0]
         sound = [query for query, fault in zip(queries, wrong, strict=True) if fault is None]
-        answers = iter(self._answered(sound, vectors, options, where))
+        found = self._answered(sound, vectors, options, where)
+        is_empty = not any(answer.nearest for answer in found)
+        unknown = tuple(unknown_values(self.store, where)) if is_empty else ()
+        answers = iter(found)
         return [
-            next(answers)
+            replace(next(answers), notes=(*self._cut(query), *unknown))
             if fault is None
-            else Answer(str(query), (), nothing_matches=False, fault=fault.reason)
+            else Answer(str(query), (), nothing_matches=False, fault=fault.reason, notes=unknown)
             for query, fault in zip(queries, wrong, strict=True)
         ]
+
+    def _cut(self, query: Query) -> Iterator[str]:
+        texts = [term.text for term in query.terms if term.is_words]
+        for place in self.texts.encoder.cut_texts(texts) if texts else ():
+            yield f"Too long, and cut by the model: {texts[place]}"
 
     def is_image(self, vector: FloatArray) -> bool:
         """Whether a unit vector, (D,), is an image's, not a text's.

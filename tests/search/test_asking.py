@@ -46,6 +46,9 @@ class HashedTexts:
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         return np.stack([self.known.get(text, vector_of(text, self.width)) for text in texts])
 
+    def cut_texts(self, texts: Sequence[str]) -> list[int]:
+        return [i for i, text in enumerate(texts) if len(text) > 1000]
+
 
 def asker(store: EmbeddedStore, folder: Path, texts: Any) -> Asker:
     save_pictures(folder / "photos", 12)

@@ -317,7 +317,7 @@ def test_a_closed_index_refuses_whatever_is_asked(photos: Path, index: ImageInde
         lambda: closed.query(like=decode_image(red)),
         lambda: closed.query(vector=np.ones(256)),
         lambda: closed.answer(["a star"]),
-        lambda: closed.cut_queries([]) or closed.encode(["a"]),
+        lambda: closed.encode(["a"]),
         lambda: closed.encode_images(red),
         lambda: closed.vectors(red),
         lambda: closed.add(red, np.ones((1, 256))),
@@ -383,6 +383,17 @@ def test_hits_become_a_frame_in_the_columns_of_the_commands_csv(index: ImageInde
     assert list(labelled.to_pandas()["labels"]) == ["dog; cat"]
     for gone in (labelled, Answers([labelled])):
         assert gone.to_pandas()["missing"].all()
+
+
+def test_what_a_command_tells_is_told_in_python(index: ImageIndex, photos: Path) -> None:
+    long = "very " * 100 + "long"
+    [short, cut] = index.answer(["a circle", long])
+    assert (short.notes, cut.notes) == ((), (f"Too long, and cut by the model: {long}",))
+    [unknown] = index.query("a circle", where=Filter(folders="nofolder")).notes
+    assert unknown.startswith("--in ")
+    assert f"lets no image through; the index knows {photos}" in unknown
+    assert index.summary is not None
+    assert (index.summary.added, index.summary.is_whole) == (12, True)
 
 
 def test_an_answer_is_a_sequence_of_its_hits_and_is_short(index: ImageIndex) -> None:
