@@ -306,7 +306,7 @@ def _check_outputs(output: OutputOptions, inputs: Iterable[str | Path | None]) -
         from footwork.tables.writer import require_table  # which few queries need
         from search.answers.answer import COLUMNS
 
-        require_table(output.out, COLUMNS, inputs, "query")
+        require_table(output.out, COLUMNS, inputs, ("query",))
     require_page(output.html)
     require_makeable(output.copy_to)
 

@@ -31,6 +31,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "rows.parquet").write_bytes(b"PAR1 mine")
     noted = [("1", "good", "0.9", "two weeks of work")]
     write_table(home / "noted.csv", noted, ("id", "label", "probability", "my notes"))
+    for name, columns in {
+        "sure": ("id", "label", "probability"),
+        "kept": ("id", "label", "probability", "text"),
+        "seen": ("path", "label", "score"),
+    }.items():
+        write_table(home / f"{name}.csv", [columns], columns)
     (home / "nowhere.csv").symlink_to(home / "photos" / "new.csv")
     (home / "run.training").mkdir()
     (home / "run.training" / "run.json").write_text('{"mine": 1}')
@@ -68,6 +74,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "textclf predict model data.csv -o model/answers.csv",
         "textclf predict model data.csv -o pipe.csv",
         "textclf predict model data.csv -o noted.csv",
+        "textclf predict model data.csv -o sure.csv",
+        "textclf predict model data.csv -o kept.csv --keep-columns",
         "textclf predict model data.csv -o nowhere.csv",
         "textclf train data.csv run --overwrite",
         "textclf predict model data.csv -o rows.parquet",
@@ -97,6 +105,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "zeroshot evaluate photos --report notes.txt",
         "zeroshot label photos --labels a,b -o data.csv",
         "zeroshot label photos --labels-file labels.csv -o labels.csv",
+        "zeroshot label photos --labels a,b -o seen.csv",
         "zeroshot label photos --labels a,b -o pipe.csv",
         "zeroshot label photos --labels a,b --copy-to notes.txt --yes",
         "zeroshot undo notes.txt",

@@ -35,7 +35,7 @@ from textclf.columns import (
 )
 from textclf.config import LabelOptions
 from textclf.data import Examples, load_table, read_examples
-from textclf.predict import COLUMNS, require_text_count, write_predictions
+from textclf.predict import COLUMNS, FURTHER, require_text_count, write_predictions
 
 if TYPE_CHECKING:
     from footwork.finetuning.train import TrainedRun
@@ -119,7 +119,7 @@ def require_output(path: Path | None, inputs: Iterable[str | Path] = ()) -> None
     if path is not None and path.suffix.lower() == ".json":
         require_json(path, {"task", "metrics", "per_class"}, inputs)
     else:
-        require_table(path, (*COLUMNS, TRUE), inputs, "p:")
+        require_table(path, (*COLUMNS, TRUE), inputs, FURTHER)
 
 
 def write_assessment(found: Assessment, path: Path) -> None:

@@ -141,14 +141,14 @@ def predict(
     from footwork.evaluation.decision import flat_row
     from footwork.tables.writer import require_table
     from textclf.classifier import TextClassifier
-    from textclf.predict import COLUMNS, predict_rows, write_predictions
+    from textclf.predict import COLUMNS, FURTHER, predict_rows, write_predictions
 
     if not keep_columns:
-        require_table(out, COLUMNS, (model, data), "p:")
+        require_table(out, COLUMNS, (model, data), FURTHER)
     classifier = TextClassifier.load(model, answering, revision=revision)
     answers = predict_rows(classifier, data, options, input_format, keep_columns=keep_columns)
     if keep_columns:  # of which the table knows
-        require_table(out, answers.columns, (model, data), "p:")
+        require_table(out, COLUMNS, (model, data), (*FURTHER, *answers.columns))
     if out is None:
         print_json_lines(answers) if json else print_csv(answers, flat_row, raw_cells=raw_cells)
     else:

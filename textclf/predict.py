@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 InputFormat = Literal["auto", "lines", "csv", "tsv", "jsonl"]
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _SAMPLE_ROWS = 100
-COLUMNS = ("id", "label", "probability", "abstained", "probabilities")
-"""Of a prediction row; in a table `p:LABEL` of each class in place of the last."""
+COLUMNS = ("id", "label", "probability", "abstained")
+"""Of every prediction row."""
+FURTHER = ("p:", "probabilities")
+"""How others begin: in a table `p:LABEL` of each class, else one of them all."""
 FIND_OUT = TextOptions()
 
 
@@ -259,7 +261,7 @@ class PredictedRows(Iterator[dict[str, Any]]):
         identity = id_column(names, self._options.id_column, texts, source)
         for name in names if self._keep_columns else ():
             own = name
-            while own in COLUMNS or own.startswith("p:") or (own != name and own in names):
+            while own in COLUMNS or own.startswith(FURTHER) or (own != name and own in names):
                 own = f"input:{own}"
             if not (name == identity == "id"):
                 self._kept[name] = own

@@ -95,14 +95,14 @@ def label(
     """
     from footwork.tables.writer import require_table
     from zeroshot.indexed import keep_labels, label_images, opened_index
-    from zeroshot.rows import COLUMNS, FORMER_COLUMNS
+    from zeroshot.rows import COLUMNS, FURTHER
     from zeroshot.sorting.plan import label_folders
 
     require_table(
         out,
-        (*COLUMNS, *FORMER_COLUMNS),
+        COLUMNS,
         (what.labels_file, what.templates, what.taught, "-" if "-" in images else None),
-        "s:",
+        FURTHER,
     )
     named = _named_images(images, index_options)
     what, model = _located(what, model)

@@ -29,10 +29,10 @@ are: all scores of 50,000 labels are 2 MB an image that nobody reads."""
 NO_LABEL = "(none of these)"
 _LABEL_WIDTH = 24  # characters
 _SIDE = 96  # pixels of a thumbnail
-COLUMNS = ("path", "label", "score", "labels", "z_score", "fault", "scores")
-"""Of `label_row`; in a table `s:LABEL` of each label in place of the last."""
-FORMER_COLUMNS = ("standing",)
-"""What the first version called `z_score`: its tables are replaced as ours are."""
+COLUMNS = ("path", "label", "score", "labels", "fault")
+"""Of every `label_row`."""
+FURTHER = ("s:", "scores", "z_score", "standing")
+"""How others begin: `s:LABEL` of each label in a table; the first version called `z_score` so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,23 +75,23 @@ def require_table(
     path: Path | None,
     columns: Sequence[str],
     inputs: Iterable[str | Path | None] = (),
-    prefix: str = "/",
+    further: tuple[str, ...] = (),
 ) -> None:
-    """`require_writable`, of a table: one with a column that the command does not write stays.
+    """`require_writable`, of a table: one whose columns are not the command's stays.
 
     Args:
         path: The file, if one is named.
-        columns: All that the command writes; a table of its own has the first three.
+        columns: Those that the command always writes.
         inputs: What is read meanwhile.
-        prefix: With which names of further columns begin.
+        further: How the names of all others begin that it may write.
     """
     if path is not None:
         _require_known_ending(path)
 
     def is_own(table: Path) -> bool:
         names = _columns_of(table)
-        known = all(name in columns or name.startswith(prefix) for name in names)
-        return known and set(columns[:3]) <= set(names)
+        known = all(name in columns or name.startswith(further) for name in names)
+        return known and set(columns) <= set(names)
 
     require_writable(path, is_own, inputs)
 

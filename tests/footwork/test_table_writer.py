@@ -123,8 +123,10 @@ def test_only_a_table_of_its_own_is_replaced(tmp_path: Path, ending: str) -> Non
     broken.write_bytes(b"\xff\x00mine")
     noted = tmp_path / f"noted{ending}"
     write_rows([{"id": "1", "label": "a", "p:a": 1.0, "my notes": "two weeks"}], noted)
-    require_table(own, ("id", "label"), prefix="p:")
+    partly = tmp_path / f"partly{ending}"
+    write_rows([{"id": "1", "p:a": 1.0}], partly)
+    require_table(own, ("id", "label"), further=("p:",))
     require_table(tmp_path / f"new{ending}", ("id", "label"))
-    for table in (other, broken, noted):
+    for table in (other, broken, noted, partly):
         with pytest.raises(ConfigError, match=r"is not replaced: .* Name another file, or delete"):
-            require_table(table, ("id", "label"), prefix="p:")
+            require_table(table, ("id", "label"), further=("p:",))

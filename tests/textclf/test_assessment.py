@@ -209,7 +209,8 @@ def test_what_was_found_is_written_and_nothing_of_the_users_is_replaced(
     (tmp_path / "mine.json").write_text("{}")
     (tmp_path / "list.json").write_text("[]")
     frame.assign(note="mine").to_csv(tmp_path / "mine.csv")
-    for name in ("mine.json", "list.json", "mine.csv", "d.csv"):
+    frame.drop(columns="true_label").to_csv(tmp_path / "predicted.csv", index=False)
+    for name in ("mine.json", "list.json", "mine.csv", "predicted.csv", "d.csv"):
         assert main([*command, str(tmp_path / name)]) == 2
         assert "what is read" in (said := capsys.readouterr().err) or "is not replaced" in said
 
