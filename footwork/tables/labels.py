@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
@@ -226,7 +226,7 @@ _MANY_AMOUNTS = 20
 _MANY_INTEGERS = 50
 _NEARLY_ALL = 0.9
 _COMMA_NUMBER = re.compile(r"[+-]?[0-9]*,[0-9]+")
-_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}([.,][0-9]{3})+")
 # Numbers as people write them: $1,234.50 and 12 %.
 _CURRENCY = "[$€£¥₹]|USD|EUR|GBP|CHF|JPY|CNY|INR"
 _AMOUNT = re.compile(
@@ -251,7 +251,7 @@ def infer_kind(
     stated = _stated_task(task, separator)
     texts = [cell for cell in cells if isinstance(cell, str)]
     if stated == REGRESSION:
-        return LabelKind(stated, decimal_comma=_have_decimal_commas(texts))
+        return _regression(texts, table.source)
     if width := len(names) or _vector_width(cells):
         if not any(
             isinstance(cell, (str, list)) and len(parts_of(cell)) == width for cell in cells
@@ -381,13 +381,33 @@ def _amounts_or_classes(cells: Sequence[Cell], table: Table) -> LabelKind:
                 "cell is the name of a class."
             )
     elif fractions and many:
-        kind = "decimal commas" if comma else "decimals"
-        note = f"Numbers with {kind}, {len(counts)} different ones: regression (--task)."
-        return LabelKind(REGRESSION, decimal_comma=comma, notes=(note,))
+        kind = _regression(texts, table.source)
+        note = f"Numbers with decimals, {len(counts)} different ones: regression (--task)."
+        return replace(kind, notes=(note, *kind.notes))
     notes = [f"Different labels: {len(counts)}; single-label classification (--task)."]
     if not odd and len(counts) > _MANY_INTEGERS:
         notes.append("The labels are numbers; if they are amounts, state --task regression.")
     return LabelKind(SINGLE_LABEL, notes=tuple(notes))
+
+
+def _regression(texts: Sequence[str], source: str) -> LabelKind:
+    """A regression, and how its amounts are read; 12.500 beside 950 is a `DataError`."""
+    comma = _have_decimal_commas(texts)
+    mark = "," if comma else "."
+    parted = [text for text in texts if mark in text]
+    # Python has 12.5 and 950; what writes 12.500 writes 950.000.
+    grouped = all(map(_THOUSANDS.fullmatch, parted)) and any(text[-1] == "0" for text in parted)
+    whole = [abs(float(text)) for text in texts if mark not in text and is_number(text)]
+    if grouped and whole and max(whole) < 1000:
+        raise DataError(
+            f"Labels of {source} such as {parted[0]!r} may be thousands with a point, for no whole "
+            "number reaches 1000. Write thousands without it (12500), or all amounts with as many "
+            "decimals (950.000)."
+        )
+    shown = next((text for text in parted if is_number(pointed(text, comma))), "")
+    read = f"The label {shown!r} is read as {float(pointed(shown or '0', comma))}."
+    notes = (read,) if shown and (comma or grouped) else ()
+    return LabelKind(REGRESSION, decimal_comma=comma, notes=notes)
 
 
 def _have_decimal_commas(texts: Sequence[str]) -> bool:
@@ -430,8 +450,7 @@ def kind_for_model(
     than the model's are a `DataError`.
     """
     if task == REGRESSION:
-        texts = [cell for cell in cells if isinstance(cell, str)]
-        return LabelKind(task, decimal_comma=_have_decimal_commas(texts))
+        return _regression([cell for cell in cells if isinstance(cell, str)], source)
     if names:
         return LabelKind(task, vector=tuple(names))
     width = _vector_width(cells)

@@ -237,10 +237,27 @@ def test_decimal_commas_are_read_where_the_whole_column_has_them(tmp_path: Path)
         load(tmp_path, rows_of(half_stars * 4))
     data = load(tmp_path, rows_of([*half_stars * 4, "NA"]), replace(SKIP, task="regression"))
     assert [one.row for one in data.skipped] == [41]
+    assert "The label '0,5' is read as 0.5." in data.notes
     values = dict(zip(data.train.rows, data.train.targets.tolist(), strict=True))
     assert all(value == ((row - 1) % 10 + 1) / 2 for row, value in values.items())
     examples = examples_for((), REGRESSION, tmp_path / "data.jsonl", SKIP)
     assert examples.targets[:2].tolist() == [0.5, 1]
+
+
+@pytest.mark.parametrize("task", [None, "regression"])
+def test_thousands_with_a_point_are_no_decimals(tmp_path: Path, task: str | None) -> None:
+    parted = [f"{i}.{i * 37 % 100:02}0" for i in range(12, 40)]
+    prices, options = [*parted, "950", "780"], DataOptions(task=task)
+    with pytest.raises(DataError, match=r"'12\.440' may be thousands with a point.*\(12500\), or"):
+        load(tmp_path, rows_of(prices), options)
+    with pytest.raises(DataError, match="may be thousands"):
+        examples_for((), REGRESSION, tmp_path / "data.jsonl")
+    told = "The label '12.440' is read as 12.44."
+    assert told in load(tmp_path, rows_of(parted), options).notes
+    for plain in ([*prices, "0.5"], [950, *(i + 0.125 for i in range(30))]):
+        data = load(tmp_path, rows_of(plain), options)
+        assert data.task == REGRESSION
+        assert told not in data.notes
 
 
 @pytest.mark.parametrize("target", ["1e39", "1e400", "-1e30", 10**50])
