@@ -78,6 +78,15 @@ class LabelSettings(Settings):
     """The same from a file, one name a line; one that begins with # is a comment, one with \\# a
     name that does."""
 
+    def __post_init__(self) -> None:
+        """A `ConfigError` where a value is out of range."""
+        super().__post_init__()
+        if self.label_separator == "":
+            raise ConfigError(
+                "`label_separator` must be what divides several labels, such as ; or |, got an "
+                "empty text. Leave it out where a cell has one label."
+            )
+
     def class_names(self) -> tuple[str, ...]:
         """Those that are stated, in the order of the vectors; none if none are."""
         if self.labels is None and self.labels_file is None:

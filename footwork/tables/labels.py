@@ -268,6 +268,11 @@ def infer_kind(
     if stated is not None:
         return LabelKind(stated, separator if stated == MULTI_LABEL else None)
     if separator is not None:
+        if not any(separator in text for text in texts):
+            raise DataError(
+                f"No label of {table.source} contains the separator {separator!r}. Leave "
+                "--label-separator out, or state --task multi if rows may have several labels."
+            )
         note = f"Several labels a row, divided by {separator!r}: multi-label."
         return LabelKind(MULTI_LABEL, separator, notes=(note,))
     if any(isinstance(cell, list) for cell in cells):

@@ -17,7 +17,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from footwork.errors import DataError
+from footwork.errors import ConfigError, DataError
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from footwork.tables.layout import TableFormat
 from footwork.tables.writer import write_rows
@@ -89,6 +89,15 @@ def test_the_task_is_told_from_the_labels(
     assert data.task == task
     assert not names or data.labels == names
     assert any("(--task)" in note for note in data.notes)
+
+
+def test_a_separator_is_a_text_that_labels_contain(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"`label_separator` must be .* got an empty text"):
+        DataOptions(label_separator="")
+    with pytest.raises(DataError, match=r"No label of .* contains the separator '/'"):
+        load(tmp_path, rows_of(["a", "b"] * 9), DataOptions(label_separator="/"))
+    stated = DataOptions(task="multi", label_separator="/")
+    assert load(tmp_path, rows_of(["a", "b"] * 9), stated).labels == ("a", "b")
 
 
 JOY, FEAR = [[0, 1], [1, 0], [1, 1]], ("fear", "joy")
