@@ -160,6 +160,8 @@ def load_data(data: Any, options: DataOptions = FIND_OUT) -> TextData:
         raise_bad_rows(bad)
     examples = {name: split.encoded(names, kind.task) for name, split in splits.items()}
     splits, note = _with_validation(examples, kind.task, options)
+    empty = chain.from_iterable(split.notes for split in examples.values())
+    more = (*columns.notes, *doubt, *kind.notes, *gaps, *withheld, *empty, *note)
     return TextData(
         task=kind.task,
         labels=names,
@@ -168,7 +170,7 @@ def load_data(data: Any, options: DataOptions = FIND_OUT) -> TextData:
         splits=splits,
         paired=len(columns.text) > 1 and splits["train"].pairs is not None,
         sha256=found.sha256,
-        notes=_notes(found, (*columns.notes, *doubt, *kind.notes, *gaps, *withheld, *note)),
+        notes=_notes(found, more),
         skipped=bad if table_format.skip_bad_rows else (),
         held_out="validation" not in examples,
         blocking=() if table_format.skip_bad_rows else bad,
@@ -212,7 +214,8 @@ def read_examples(
         raise_bad_rows(rows.skipped)
     if not rows.texts:
         raise DataError(f"{table.source} has no row that can be used.")
-    return replace(rows.encoded(names, task), notes=(*table.notes, *columns.notes, *kind.notes))
+    notes = (*table.notes, *columns.notes, *kind.notes, *rows.notes)
+    return replace(rows.encoded(names, task), notes=notes)
 
 
 def raise_bad_rows(bad: tuple[SkippedRow, ...]) -> None:
@@ -372,6 +375,7 @@ def read_rows(
         rows=table.rows,
         source=table.source,
         skipped=table.skipped,
+        notes=labels.unlabelled(read, kind, table.source),
     )
     return rows.without(reasons, UNUSABLE)
 

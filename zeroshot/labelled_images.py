@@ -51,6 +51,7 @@ from footwork.tables.labels import (
     label_cells,
     resolve_task,
     split_cell,
+    unlabelled,
 )
 from footwork.tables.layout import Expected, TableFormat
 from footwork.tables.splits import JUDGED, SPLIT_NAMES, Notes, Part, one_split
@@ -260,6 +261,7 @@ def _images_of_table(table: Table, folder: Path, stated: StatedLabels) -> Labell
         raise DataError(f"{path} names no image with a label: {skipped[0].reason}. {_HOW}")
     taken = f"labels from {', '.join(map(repr, label_columns))}"
     notes = [f"Images are taken from the column {image_column!r}, {taken}.", *kind.notes]
+    notes += unlabelled(labels.values(), kind, path)
     again = len(table.rows) + len(table.skipped) - len(skipped) - len(labels)
     if again:
         repeat = "row repeats" if again == 1 else "rows repeat"

@@ -14,7 +14,7 @@ import numpy as np
 from footwork.arrays import AnyArray
 from footwork.class_names import class_name, read_label
 from footwork.errors import ConfigError, DataError, require_one_of
-from footwork.files.faults import shortened
+from footwork.files.faults import counted, shortened
 from footwork.tables.cells import list_of
 from footwork.tables.columns import is_number
 
@@ -173,6 +173,15 @@ def _amount(labels: list[str], kind: LabelKind) -> list[str] | Fault:
     return [text]
 
 
+def unlabelled(read: Iterable[list[str] | Fault], kind: LabelKind, source: str) -> tuple[str, ...]:
+    """What is to be said of rows without a label: none is an answer, or a gap; a vector says it."""
+    count = 0 if kind.vector else sum(labels == [] for labels in read)
+    if not count:
+        return ()
+    rows = counted(count, f"row of {source} has", f"rows of {source} have")
+    return (f"{rows} no label: no class holds there. Take them out if they are merely unlabelled.",)
+
+
 def first_names(names: Sequence[str]) -> str:
     """The first of some labels, for a message."""
     return ", ".join(names[:SHOWN_CELLS]) + (" ..." if len(names) > SHOWN_CELLS else "")
@@ -267,17 +276,9 @@ def infer_kind(
         separator = _find_separator(cells) or next(only, None)
     if stated is not None:
         return LabelKind(stated, separator if stated == MULTI_LABEL else None)
-    if separator is not None:
-        if not any(separator in text for text in texts):
-            raise DataError(
-                f"No label of {table.source} contains the separator {separator!r}. Leave "
-                "--label-separator out, or state --task multi if rows may have several labels."
-            )
-        note = f"Several labels a row, divided by {separator!r}: multi-label."
-        return LabelKind(MULTI_LABEL, separator, notes=(note,))
-    if any(isinstance(cell, list) for cell in cells):
+    if separator is None and any(isinstance(cell, list) for cell in cells):
         return _list_kind(cells, table)
-    return _separated_kind(texts, table.source) or _amounts_or_classes(cells, table)
+    return _separated_kind(texts, table.source, separator) or _amounts_or_classes(cells, table)
 
 
 def _stated_task(task: str | None, separator: str | None) -> Task | None:
@@ -301,7 +302,15 @@ def _list_kind(cells: Sequence[Cell], table: Table) -> LabelKind:
     return LabelKind(MULTI_LABEL, notes=("Labels are lists: multi-label (--task).",))
 
 
-def _separated_kind(texts: Sequence[str], source: str) -> LabelKind | None:
+def _separated_kind(texts: Sequence[str], source: str, stated: str | None) -> LabelKind | None:
+    if stated is not None:
+        if not any(stated in text for text in texts):
+            raise DataError(
+                f"No label of {source} contains the separator {stated!r}. Leave "
+                "--label-separator out, or state --task multi if rows may have several labels."
+            )
+        note = f"Several labels a row, divided by {stated!r}: multi-label."
+        return LabelKind(MULTI_LABEL, stated, notes=(note,))
     found = _find_separator(texts)
     if found is None:
         return None

@@ -304,6 +304,10 @@ def test_targets_have_the_shape_of_the_task(tmp_path: Path) -> None:
     multi = load(tmp_path, rows_of(["a;b", "a", "", "b"] * 5), replace(SKIP, label_separator=";"))
     assert multi.train.targets.dtype == np.float32
     assert multi.train.targets.shape == (18, 2)
+    told = f"5 rows of {tmp_path / 'data.jsonl'} have no label: no class holds there. Take them out"
+    judged = examples_for(("a", "b"), MULTI_LABEL, tmp_path / "data.jsonl")
+    for notes in (multi.notes, judged.notes):
+        assert sum(note.startswith(told) for note in notes) == 1
     single = load(tmp_path, rows_of(["a", "b"] * 5))
     assert single.train.targets.dtype == np.int64
     amounts = load(tmp_path, rows_of([1, 2] * 5), replace(SKIP, task="regression"))

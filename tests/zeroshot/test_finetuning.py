@@ -330,7 +330,7 @@ def test_the_places_of_a_vector_have_names(
 
 
 def test_several_labels_of_a_cell_are_no_class(tmp_path: Path) -> None:
-    cells = ["cat;dog", "cat", "dog;bird", "bird", "cat;bird", "dog"] * 8
+    cells = ["cat;dog", "cat", "dog;bird", "bird", "cat;bird", "dog"] * 8 + [""]
     rows = [{"path": f"{number}.png", "label": cell} for number, cell in enumerate(cells)]
     for row in rows:
         (tmp_path / row["path"]).write_bytes(row["path"].encode())
@@ -339,8 +339,9 @@ def test_several_labels_of_a_cell_are_no_class(tmp_path: Path) -> None:
     read = read_images(table, FinetuneConfig())
     assert read.labels == ("bird", "cat", "dog")
     assert any("are several, divided by ';': multi-label" in note for note in read.notes)
+    assert any(note.startswith(f"1 row of {table} has no label: no") for note in read.notes)
     whole = read_images(table, FinetuneConfig(task="single"))
-    assert set(whole.labels) == set(cells)
+    assert {*whole.labels, ""} == set(cells)
     with pytest.raises(ConfigError, match=r"label-separator ';' .* State --task multi"):
         read_images(table, FinetuneConfig(task="single", label_separator=";"))
 
