@@ -213,7 +213,8 @@ def read_examples(
     if not options.table_format.skip_bad_rows:
         raise_bad_rows(rows.skipped)
     if not rows.texts:
-        raise DataError(f"{table.source} has no row that can be used.")
+        why = f": {shortened(map(str, rows.skipped), 3)}" if rows.skipped else ""
+        raise DataError(f"{table.source} has no row that can be used{why}.")
     notes = (*table.notes, *columns.notes, *kind.notes, *rows.notes)
     return replace(rows.encoded(names, task), notes=notes)
 
@@ -325,14 +326,18 @@ def _with_validation(
     for split, least in {"validation": 1, "train": 2}.items():
         few = examples.get(split)
         if few is not None and len(few) < least:
+            why = f": {shortened(map(str, few.skipped), 3)}" if few.skipped else ""
             raise DataError(
-                f"{few.source} has too few usable rows ({len(few)}). Training needs at least two, "
-                "and validation one."
+                f"{few.source} has too few usable rows ({len(few)}){why}. Training needs at least "
+                "two, and validation one."
             )
     if "validation" in examples:
         return examples, ()
     train = examples["train"]
     groups = text_groups(train.texts, train.pairs)
+    if not groups.any():
+        alike = "empty" if lacks_text(train.texts[0]) else "the same"
+        raise DataError(f"All texts of {train.source} are {alike}: nothing can be learned.")
     held = held_out(train.targets, task, groups, options.validation_share, options.seed)
     if not held.any():
         raise DataError("No row can be held out for validation. Give a validation file.")

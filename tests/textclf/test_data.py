@@ -475,6 +475,8 @@ def test_examples_are_read_with_the_labels_of_a_model(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"row 2: label 'a' is not among the model's \(b, c\)"):
         examples_for(("b", "c"), SINGLE_LABEL, path)
     assert len(examples_for(("b", "c"), SINGLE_LABEL, path, SKIP).texts) == 2
+    with pytest.raises(DataError, match=r"no row that can be used: .*, row 1: label 'b' is not"):
+        examples_for(("x", "y"), SINGLE_LABEL, path, SKIP)
 
 
 def test_the_separator_is_told_from_the_labels_of_a_model(tmp_path: Path) -> None:

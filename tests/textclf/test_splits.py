@@ -13,7 +13,7 @@ from footwork.errors import DataError
 from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from tests.textclf.loading import SKIP, load, rows_of
-from textclf.data import normalise_text, text_groups
+from textclf.data import DataOptions, normalise_text, text_groups
 
 
 def test_the_same_seed_holds_out_the_same_rows(tmp_path: Path) -> None:
@@ -67,3 +67,14 @@ def test_tiny_tables_are_split_or_refused(tmp_path: Path) -> None:
         load(tmp_path, rows_of(["a", "b"]))
     with pytest.raises(DataError, match=r"too few usable rows \(1\)"):
         load(tmp_path, rows_of(["a"]))
+    listed = r"too few usable rows \(0\): .*, row 1: 'text' must hold a text, got list\. Training"
+    for options in (SKIP, DataOptions(keep_going=True)):
+        with pytest.raises(DataError, match=listed):
+            load(tmp_path, [{"text": ["a", "b"], "label": "x"}], options)
+
+
+@pytest.mark.parametrize(("text", "alike"), [(" ", "empty"), ("a b", "the same")])
+def test_texts_that_are_all_one_are_told(tmp_path: Path, text: str, alike: str) -> None:
+    rows = [{"text": text, "label": label} for label in "ab" * 5]
+    with pytest.raises(DataError, match=rf"All texts of .* are {alike}: nothing can be learned"):
+        load(tmp_path, rows)
