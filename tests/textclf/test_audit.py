@@ -110,8 +110,9 @@ def test_equal_texts_of_other_amounts_are_not_called_wrong(audited: Audited) -> 
 
 
 def test_empty_texts_are_no_duplicates(audited: Audited) -> None:
-    audit = audited(train=[*CLEAN, ("", "pos"), (" ", "neg")], dev=CLEAN[:1])
-    assert finding(audit, "empty_texts").rows == {"train": [25, 26]}
+    blank = [(text, label) for text in ("", " ", "\u200b", "\ufeff") for label in ("pos", "neg")]
+    audit = audited(train=[*CLEAN, *blank], dev=CLEAN[:1])
+    assert finding(audit, "empty_texts").rows == {"train": [*range(25, 33)]}
     assert not any(one.kind in ("duplicates", "conflicts") for one in audit.findings)
 
 

@@ -237,7 +237,7 @@ def test_a_missing_text_stops_with_its_row(classifier: TextClassifier) -> None:
 
 
 def test_an_empty_text_is_answered_and_marked(classifier: TextClassifier) -> None:
-    answers = predict_rows(classifier, rows_of({"text": "good"}, {"text": ""}, {"text": " \n"}))
+    answers = predict_rows(classifier, rows_of(*({"text": text} for text in ("good", "", " \n\u00ad"))))
     assert [row["abstained"] for row in answers] == [False, True, True]
     assert answers.empty == [3, 4]
     assert answers.notes == (

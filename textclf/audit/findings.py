@@ -177,7 +177,7 @@ def _same_texts(splits: Splits) -> list[list[Place]]:
     by_group: dict[int, list[Place]] = defaultdict(list)
     for (name, i), group in zip(compress(places, several), groups[several].tolist(), strict=True):
         # Texts that are not there say nothing; they are a finding of their own.
-        if splits[name].texts[i].strip():
+        if not lacks_text(splits[name].texts[i]):
             by_group[group].append((name, i))
     return list(by_group.values())
 
