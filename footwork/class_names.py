@@ -41,10 +41,13 @@ def read_label(value: Any) -> str | None:
     # A missing number of Parquet is NaN, which is not itself.
     if value is None or value != value:
         return None
-    # An integer column with a gap becomes floats in pandas.
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        value = int(value)
-    return class_name(str(value)) or None
+    return class_name(str(integer_again(value))) or None
+
+
+def integer_again(value: Any) -> Any:
+    """A whole float as an integer, which it was before its column had a gap in pandas."""
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
+    return int(value) if whole else value
 
 
 def look_alike(names: Iterable[str]) -> list[list[str]]:

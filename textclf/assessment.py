@@ -32,6 +32,7 @@ from textclf.columns import (
     choose_columns,
     find_text_columns,
     id_column,
+    row_id,
 )
 from textclf.config import LabelOptions
 from textclf.data import Examples, load_table, read_examples
@@ -93,7 +94,7 @@ def evaluate(
     taken = (*columns.text, *columns.labels)
     name = id_column(table.columns, options.id_column, taken, table.source)
     own = dict(zip(table.rows, table.columns[name], strict=True)) if name else {}
-    ids = [str(row if own.get(row) is None else own[row]) for row in examples.rows]
+    ids = [row_id(own.get(row), row) for row in examples.rows]
     answers = partial(_answers, classifier.rule, ids, examples, logits)
     return Assessment(evaluation, notes, examples.skipped, answers)
 

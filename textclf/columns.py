@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from footwork.class_names import integer_again
 from footwork.errors import DataError
 from footwork.files.paths import shell_word
 from footwork.tables.columns import (
@@ -167,6 +168,11 @@ def id_column(
         return find_column(columns, stated, source)
     free = (name for name in columns if name not in taken)
     return next((name for name in free if normalise_name(name) in ID_NAMES), None)
+
+
+def row_id(value: Any, row: int) -> str:
+    """What a row is called: what stands in its id column, or its number where nothing does."""
+    return str(row if value is None or value != value else integer_again(value))
 
 
 def _alike(columns: Sequence[str], name: str) -> str | None:

@@ -19,7 +19,7 @@ from footwork.tables.reader import RowStream, iterate_rows, json_rows
 from footwork.tables.source import TextSource, line_fault, open_to_read_once
 from footwork.tables.splits import JUDGED, Notes, one_split
 from footwork.tables.writer import write_rows
-from textclf.columns import find_text_columns, id_column
+from textclf.columns import find_text_columns, id_column, row_id
 from textclf.config import TextOptions
 from textclf.data import lacks_text, text_fault
 from textclf.sources import opened_rows, splits_in
@@ -280,7 +280,7 @@ class PredictedRows(Iterator[dict[str, Any]]):
             if fault := next(filter(None, faults), None):
                 self._stream.leave_out(number, fault)
                 continue
-            own = cells.get(identity) if identity else None
+            own = row_id(cells.get(identity) if identity else None, number)
             found = [str(cells[name]) for name in texts]
             if lacks_text(*found):
                 self.empty.append(number)
@@ -290,7 +290,7 @@ class PredictedRows(Iterator[dict[str, Any]]):
                 )
             kept = {new: cells.get(name) for name, new in self._kept.items()}
             pair = found[1] if len(found) > 1 else None
-            yield TextRow(str(number if own is None else own), found[0], pair, kept)
+            yield TextRow(own, found[0], pair, kept)
 
 
 def write_predictions(

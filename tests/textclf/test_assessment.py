@@ -178,7 +178,7 @@ def test_the_answers_stand_beside_the_true_labels(task: str, tmp_path: Path) -> 
     names = ("amount",) if task == "regression" else ("negative", "positive")
     build_classifier(tmp_path / "model", labels=names, **({"task": kind} if kind else {}))
     texts = ["good", "", "a bad film"]
-    given = [{"key": f"k{n}", "text": text} for n, text in enumerate(texts)]
+    given = [{"key": float(n), "text": text} for n, text in enumerate(texts)]
     rows = [row | {"label": label} for row, label in zip(given, labels[task], strict=True)]
     classifier = TextClassifier.load(tmp_path / "model", FLOAT32)
     found = evaluate(classifier, rows, LabelOptions(id_column="key"))

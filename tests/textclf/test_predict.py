@@ -66,6 +66,9 @@ def test_ids_come_from_a_column_or_are_row_numbers(classifier: TextClassifier) -
     assert answered(classifier, cells)[0]["id"] == "x7"
     assert answered(classifier, cells, id_column="key")[0]["id"] == "k1"
     assert answered(classifier, {"text": "good"})[0]["id"] == "2"
+    ids = (7.0, 7.5, None, math.nan, "7.0")
+    rows = answered(classifier, *({"id": own, "text": "good", "label": "positive"} for own in ids))
+    assert [row["id"] for row in rows] == ["7", "7.5", "4", "5", "7.0"]
 
 
 @pytest.mark.parametrize(
@@ -237,7 +240,9 @@ def test_a_missing_text_stops_with_its_row(classifier: TextClassifier) -> None:
 
 
 def test_an_empty_text_is_answered_and_marked(classifier: TextClassifier) -> None:
-    answers = predict_rows(classifier, rows_of(*({"text": text} for text in ("good", "", " \n\u00ad"))))
+    answers = predict_rows(
+        classifier, rows_of(*({"text": text} for text in ("good", "", " \n\u00ad")))
+    )
     assert [row["abstained"] for row in answers] == [False, True, True]
     assert answers.empty == [3, 4]
     assert answers.notes == (
