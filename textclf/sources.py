@@ -164,9 +164,7 @@ class TextsAndLabels:
                 f"{self.text} has {len(texts):,} lines and {self.label.name} {len(labels):,}: each "
                 "line of the one must belong to the same line of the other. Mend them."
             )
-        written = _lines(TextSource(self.mapping, None, "utf-8")) if self.mapping else ()
-        cells = [line.split("\t") for line in written]
-        names = {row[0].strip(): row[1].strip() for row in cells if len(row) > 1}
+        names = _class_names(self.mapping) if self.mapping else {}
 
         def row(text: str, label: str) -> dict[str, Any] | str:
             if names and label not in names:
@@ -177,6 +175,22 @@ class TextsAndLabels:
         stream = RowStream(sources[0].name, enumerate(rows, start=1), table_format.skip_bad_rows)
         stream.notes = tuple(source.note for source in sources if source.note)
         return stream
+
+
+def _class_names(mapping: Path) -> dict[str, str]:
+    """Names by what stands for them, a pair a line; what follows a second tab is let be."""
+    names = {}
+    for number, line in enumerate(_lines(TextSource(mapping, None, "utf-8")), start=1):
+        parts = line.split("\t")[:2] if "\t" in line else line.split(None, 1)
+        pair = [part.strip() for part in parts]
+        if len(pair) == 2 and all(pair):
+            names[pair[0]] = pair[1]
+        elif any(pair):
+            raise DataError(
+                f"{mapping}, line {number}: it must be a number and the name of its class, with a "
+                f"tab between, got {line!r}. Mend it."
+            )
+    return names
 
 
 def _lines(source: TextSource) -> list[str]:

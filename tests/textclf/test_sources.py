@@ -267,6 +267,8 @@ def tweets(path: Path, **changed: str) -> str:
 
 
 def test_texts_and_labels_in_two_files_a_split_are_put_together(tmp_path: Path) -> None:
+    spaces = load_data(tweets(tmp_path / "spaces", mapping__txt="0 anger\n1   joy and more \n"))
+    assert spaces.labels == ("anger", "joy and more")
     found = load_data(tweets(tmp_path / "set"))
     assert found.labels == ("anger", "joy")
     sizes = {name: len(part) for name, part in found.splits.items()}
@@ -286,6 +288,8 @@ def test_texts_and_labels_in_two_files_a_split_are_put_together(tmp_path: Path) 
         ({"val_labels__txt": "0\n1\n"}, "val_text.txt has 4 lines and val_labels.txt 2"),
         ({"test_labels__txt": "0\n7\n1"}, "row 2: label '7' is not in mapping.txt .*0, 1"),
         ({"train__csv": TRAIN}, "several files for train"),
+        ({"mapping__txt": "0 anger\n\n1\n"}, "mapping.txt, line 3: it must be a number and .*'1'"),
+        ({"mapping__txt": "0\t\n1\tjoy\n"}, "mapping.txt, line 1: it must be a number"),
     ],
 )
 def test_files_that_do_not_fit_are_named(
