@@ -16,7 +16,6 @@ from footwork.files.folders import write_json
 from footwork.files.outputs import require_json
 from footwork.finetuning.data import remark_on_known
 from footwork.tables.columns import find_name, label_names, possible_names
-from footwork.tables.held import is_held
 from footwork.tables.reader import Table
 from footwork.tables.writer import require_table
 from textclf.classifier import (
@@ -84,8 +83,7 @@ def evaluate(
     evaluation = evaluate_logits(
         classifier.task, classifier.labels, examples.targets, logits, given=classifier.rule.given
     )
-    judged = None if is_held(data) else table.source
-    remarks = remark_on_known(classifier.trained_on, judged, "texts")
+    remarks = remark_on_known(classifier.trained_on, table.sha256, "texts")
     evaluation = replace(evaluation, remarks=(*evaluation.remarks, *remarks))
     notes = examples.notes
     if cut := classifier.texts_cut - cut:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -106,8 +107,8 @@ class TextClassifier(Reloaded):
     """Columns of the table that it was trained on; empty where that is not known."""
     label_column: str | None = None
     """Of that table, as `StatedColumns.label`; None where it is not known."""
-    trained_on: Any = None
-    """Its path, where that is known."""
+    trained_on: Mapping[str, Any] = MappingProxyType({})
+    """What the manifest says of it."""
 
     def __init__(
         self,
@@ -174,7 +175,7 @@ class TextClassifier(Reloaded):
             columns, label = data.get("text_columns"), data.get("label_column")
             classifier.text_columns = tuple(map(str, columns if isinstance(columns, list) else ()))
             classifier.label_column = label if isinstance(label, str) else None
-            classifier.trained_on = data.get("path")
+            classifier.trained_on = data
         return classifier
 
     @classmethod

@@ -170,6 +170,7 @@ def load_data(data: Any, options: DataOptions = FIND_OUT) -> TextData:
         splits=splits,
         paired=len(columns.text) > 1 and splits["train"].pairs is not None,
         sha256=found.sha256,
+        train_sha256=train_table.sha256,
         notes=_notes(found, more),
         skipped=bad if table_format.skip_bad_rows else (),
         held_out="validation" not in examples,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +74,22 @@ def read_tables(
                 names=(*names, *table.columns) if named else names,
                 beside=None if named else table.layout,
             )
-        splits[split] = table
-        for file in files:
-            if is_held(file) or not file.is_file():  # a pipe gave its content only once
-                digest.update(repr(table.columns).encode("utf-8", "surrogatepass"))
-                continue
-            with file.open("rb") as opened:
-                while chunk := opened.read(1 << 20):
-                    digest.update(chunk)
+        own = hashlib.sha256()
+        for chunk in chain.from_iterable(_content(file, table) for file in files):
+            digest.update(chunk)
+            own.update(chunk)
+        splits[split] = replace(table, sha256=own.hexdigest())
     return SourceTables(splits, digest.hexdigest(), notes)
+
+
+def _content(file: Any, table: Table) -> Iterator[bytes]:
+    """What is hashed of a file, or of what is held."""
+    if is_held(file) or not file.is_file():  # a pipe gave its content only once
+        yield repr(table.columns).encode("utf-8", "surrogatepass")
+        return
+    with file.open("rb") as opened:
+        while chunk := opened.read(1 << 20):
+            yield chunk
 
 
 def opened_rows(part: Part, table_format: TableFormat) -> RowStream:

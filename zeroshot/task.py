@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -87,10 +87,11 @@ def assess(source: Any, classifier: FinetunedClassifier, files: Path | None = No
             f"The classifier does not know {shortened(map(repr, unknown))}; it was trained on "
             f"{shortened(map(repr, rule.labels))}. Rename these classes, or leave them out."
         )
+    judged = _sha256(map(_digest, part.paths))
     part, logits = embed_labelled_images(classifier.vectors, part)
     targets = part.targets_among(rule.labels)
     evaluation = evaluate_logits(rule.task, rule.labels, targets, logits, rule.given, "images")
-    remarks = remark_on_known(trained["data"].get("path"), chosen.data, "images")
+    remarks = remark_on_known(trained["data"], judged, "images")
     evaluation = replace(evaluation, remarks=(*evaluation.remarks, *remarks))
     return Assessment(evaluation, (*said, *part.notes), without_folder(part.skipped, files))
 
@@ -147,6 +148,7 @@ def read_images(source: Any, config: FinetuneConfig, files: Path | None = None) 
         splits={name: splits[name] for name in SPLITS if name in splits},
         held_out="validation" not in parts,
         sha256=total.hexdigest(),
+        train_sha256=_sha256(digests[path] for path in train.paths),
         notes=tuple(notes),
         skipped=tuple(skipped for part in parts.values() for skipped in part.skipped),
     )
@@ -174,6 +176,11 @@ def with_target(data: LabelledData, folder: Path, config: FinetuneConfig) -> Lab
 
 def _content(part: Inputs) -> bytes:
     return "\n".join(map(_digest, part.inputs)).encode()
+
+
+def _sha256(digests: Iterable[str]) -> str:
+    """Of images, in whatever order they were found."""
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:

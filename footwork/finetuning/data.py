@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +37,8 @@ class LabelledData:
     """Whether the validation rows were taken from the training ones."""
     sha256: str
     """Of all that was read, the target apart."""
+    train_sha256: str | None = None
+    """Of what the training rows, and validation rows that were held out, were read from."""
     target_sha256: str | None = None
     """Of the rows of the split `target`, if there is one."""
     notes: tuple[str, ...] = ()
@@ -108,12 +109,12 @@ def judge_majority(data: LabelledData, split: Any, noun: str = "rows") -> Evalua
     return judge_as_is(data, split.targets, logits, noun)
 
 
-def remark_on_known(trained_on: Any, judged: Any, noun: str) -> tuple[str, ...]:
-    """What is to be said where a model is judged by the data that it was trained on, by its path.
+def remark_on_known(facts: Mapping[str, Any], judged: str | None, noun: str) -> tuple[str, ...]:
+    """What is to be said where a model is judged by what it was trained on, wherever that lies.
 
-    `trained_on` is what a manifest says, `judged` a path, or what has none.
+    `facts` are those of a manifest about the data, `judged` is as `train_sha256`.
     """
-    paths = [Path(each) for each in (trained_on, judged) if isinstance(each, (str, Path))]
-    if len(paths) < 2 or paths[0].resolve() != paths[1].resolve():
+    # Of a lone file the hash of all is the one of its training rows.
+    if judged is None or judged not in (facts.get("train_sha256"), facts.get("sha256")):
         return ()
     return (f"It was trained on most of these {noun}: the figures say nothing of new ones.",)

@@ -89,6 +89,7 @@ def manifest_of(
     facts = {
         "path": learner.source,
         "sha256": data.sha256,
+        "train_sha256": data.train_sha256,
         "rows": rows,
         "validation_held_out": data.held_out,
         **more.pop("data", {}),

@@ -86,6 +86,8 @@ class Table:
     """What was detected or surprising, one sentence each."""
     layout: Layout | None = None
     """None for JSON and Parquet."""
+    sha256: str | None = None
+    """Of the bytes of its files, or of its cells, where it is known."""
 
 
 class RowStream(Iterator[tuple[int, dict[str, Any]]]):

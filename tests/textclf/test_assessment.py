@@ -83,13 +83,25 @@ def test_what_validation_chose_is_judged_on_the_test_rows(tmp_path: Path) -> Non
 def test_what_it_was_trained_on_is_told(tmp_path: Path) -> None:
     rows = sentiment_rows(60)
     table = write_table(tmp_path / "d.csv", rows, ("text", "label"))
-    other = write_table(tmp_path / "other.csv", rows, ("text", "label"))
-    train_here(table, tmp_path / "out", TrainConfig(method=UNPRETRAINED))
-    judged = [evaluate(tmp_path / "out", path).evaluation.remarks for path in (table, other)]
-    assert judged == [
-        ("It was trained on most of these texts: the figures say nothing of new ones.",),
-        (),
-    ]
+    split = [{"text": text, "label": label} for text, label in rows]
+    test = write_table(tmp_path / "test.csv", rows[:20], ("text", "label"))
+    config = TrainConfig(method=UNPRETRAINED)
+    train_here(table, tmp_path / "out", config)
+    train_here({"train": table, "test": test}, tmp_path / "split", config)
+    train_here({"train": split, "test": split[:20]}, tmp_path / "held", config)
+    (tmp_path / "new").mkdir()
+    moved = table.rename(tmp_path / "new" / "moved.csv")
+    other = write_table(table, rows[:40], ("text", "label"))
+    known = ("It was trained on most of these texts: the figures say nothing of new ones.",)
+    for model, data, told in (
+        ("out", moved, True),
+        ("out", other, False),
+        ("split", moved, True),
+        ("split", test, False),
+        ("held", split, True),
+        ("held", split[:20], False),
+    ):
+        assert evaluate(tmp_path / model, data).evaluation.remarks == (known if told else ())
 
 
 def test_the_columns_are_those_of_the_training(tmp_path: Path) -> None:
