@@ -342,8 +342,9 @@ def _with_validation(
     held = held_out(train.targets, task, groups, options.validation_share, options.seed)
     if not held.any():
         raise DataError("No row can be held out for validation. Give a validation file.")
+    by = "amount" if task == labels.REGRESSION else "label"
     some = f"{held.sum()} of {len(held)} rows {'is' if held.sum() == 1 else 'are'}"
-    note = f"No validation file: {some} held out, by label."
+    note = f"No validation file: {some} held out, by {by}."
     parts = {"train": train.take(~held), "validation": train.take(held)}
     return parts | {name: part for name, part in examples.items() if name not in parts}, (note,)
 

@@ -232,7 +232,7 @@ def compare(
         runs = dict(_runs(shared, wanted, place, tell))
         baselines = _baselines(shared, place.run / RUNS / f"{_BASELINES}.json", tell)
         data = shared.data
-        in_steps = next((one for one in shared.configs if one.method_row.rates), config)
+        in_steps = next((one for one in shared.configs if one.method_row.rates), shared.configs[0])
         notes = (*data.notes, *shared.warnings, *few_rows_note(data, in_steps, shared.task.noun))
         manifest = compared(shared, wanted, runs, baselines, notes)
         more: tuple[str, ...] = ()

@@ -417,6 +417,14 @@ def test_a_class_with_too_few_rows_is_refused(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.csv"]
 
 
+def test_what_is_not_trained_in_steps_takes_no_last_step(tmp_path: Path) -> None:
+    table = sentiment_table(tmp_path / "data.csv", 40)
+    options = CompareOptions(methods=("linear",))
+    found = compare_texts(table, tmp_path / "out", TrainConfig(), options)
+    [few] = [note for note in found.notes if "too few to choose by" in note]
+    assert few.endswith("too few to choose by: no temperature is fitted.")
+
+
 def test_both_applications_compare_by_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

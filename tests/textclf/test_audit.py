@@ -240,6 +240,14 @@ def test_other_tasks_are_audited_too(
     assert repr(audit).endswith("rows: train 27, validation 3; usable>")
     assert html.unescape(audit._repr_html_()) == f"<pre>{audit.to_text()}</pre>"
     assert ("greatest" in audit.to_text()) == (task == "regression")
+    assert ("accuracy" in audit.to_text()) == (task != "regression")
+    by = "amount" if task == "regression" else "label"
+    assert f"No validation file: 3 of 30 rows are held out, by {by}." in audit.notes
+
+
+def test_one_row_tells_little(audited: Audited) -> None:
+    few = finding(audited(train=CLEAN, dev=CLEAN[:1]), "few_rows")
+    assert "and 1 row tells an accuracy to 98 points" in few.message
 
 
 def test_a_text_of_a_megabyte_is_audited(audited: Audited) -> None:

@@ -362,7 +362,8 @@ def test_a_label_column_of_the_training_is_none_of_every_data_that_is_judged(
         assert "trained on most of these images" in judged.evaluation.remarks[-1]
         accuracy = judged.evaluation.metrics["accuracy"]
         assert accuracy.value == by_column.evaluation.metrics["accuracy"].value
-    assert not any("trained on" in said for said in assess(other[1:], classifier).evaluation.remarks)
+    partly = assess(other[1:], classifier).evaluation
+    assert not any("trained on" in said for said in partly.remarks)
     with pytest.raises(ConfigError, match=r"and .* is a folder\. Name a table, or leave them out"):
         finetune_here(examples, tmp_path / "none", config)
 

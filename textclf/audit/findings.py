@@ -101,11 +101,13 @@ def size_findings(data: TextData) -> Iterator[Finding]:
     rows, judged = len(data.train), len(data.test or data.validation)
     if rows < _SMALL:
         # Half a 95 % interval where half of the answers are right, at worst.
-        points = round(98 / max(judged, 1) ** 0.5)
+        points, tell = round(98 / max(judged, 1) ** 0.5), counted(judged, "row tells", "rows tell")
+        worth = "better or worse"
+        if data.task != REGRESSION:
+            worth = f"several points {worth}, and {tell} an accuracy to {points} points either way"
         message = (
-            f"Only {counted(rows, 'row')} to train on: another draw of them may be several points "
-            f"better or worse, and {counted(judged, 'row')} tell an accuracy to {points} points "
-            "either way. Label more where you can; try more than one --seed."
+            f"Only {counted(rows, 'row')} to train on: another draw of them may be {worth}. Label "
+            "more where you can; try more than one --seed."
         )
         yield Finding("few_rows", "note", message, details={"rows": rows, "judged": judged})
 
