@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -68,22 +69,30 @@ class ImageIndex:
         """What `build` did, as `update` returns it; None of an index that was opened."""
 
     @classmethod
-    def open(cls, index: str | Path | None = None) -> ImageIndex:
+    def open(
+        cls, index: str | Path | None = None, config: EncoderConfig | None = None
+    ) -> ImageIndex:
         """Open an index of this machine; `StoreError` if there is none, or it cannot be read.
 
         `index` is its folder, or a folder of photos that was indexed; None takes that of
-        the current folder, or the only one.
+        the current folder, or the only one. `config` says how images that it is asked by are
+        encoded.
         """
-        return cls.connect(StoreOptions(index=_folder(index)))
+        return cls.connect(StoreOptions(index=_folder(index)), config)
 
     @classmethod
-    def connect(cls, options: StoreOptions) -> ImageIndex:
+    def connect(cls, options: StoreOptions, config: EncoderConfig | None = None) -> ImageIndex:
         """Open an index of this machine or of a server; errors are as of `open`."""
-        return cls(find_place(options))
+        config = EncoderConfig.given("config", config)
+        return cls(find_place(options), config=config)
 
     @classmethod
     def build(
-        cls, roots: Paths, index: str | Path | None = None, model_id: str | None = None
+        cls,
+        roots: Paths,
+        index: str | Path | None = None,
+        model_id: str | None = None,
+        config: EncoderConfig | None = None,
     ) -> ImageIndex:
         """Make an index of folders of images, or bring it up to date, and open it.
 
@@ -93,6 +102,7 @@ class ImageIndex:
                 among the user's data, which `open` finds by the root.
             model_id: Hub id, local folder, preset or `tiny`; None takes the index's, or the
                 default one.
+            config: How images are encoded.
 
         Raises:
             FootworkError: Something cannot be read, written or loaded.
@@ -101,8 +111,8 @@ class ImageIndex:
 
         named = _listed(roots)
         place = find_index(_folder(index), tuple(map(absolute_path, named)))
-        summary = Indexer(place, ModelOptions(model_id=model_id)).index(named)
-        built = cls(place)
+        summary = Indexer(place, _model(config, model_id)).index(named)
+        built = cls(place, config=config)
         built.summary = summary
         return built
 
@@ -124,7 +134,7 @@ class ImageIndex:
         """
         from search.update.indexing import Indexer  # reads images: a query in words does not
 
-        return Indexer(self._place_to_write(wait)).index(_listed(roots))
+        return Indexer(self._place_to_write(wait), _model(self._config)).index(_listed(roots))
 
     def query(
         self,
@@ -361,3 +371,9 @@ def _unit_rows(vector: ArrayLike, width: int) -> FloatArray:
     if len(bad):
         raise ValueError("`vector` is zero or no number: it points nowhere.")
     return units
+
+
+def _model(config: EncoderConfig | None, model_id: str | None = None) -> ModelOptions:
+    how = EncoderConfig.given("config", config)
+    run = {field.name: getattr(how, field.name) for field in fields(EncoderConfig)}
+    return ModelOptions(model_id=model_id, **run)

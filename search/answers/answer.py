@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from footwork.files.faults import counted
 from footwork.files.paths import path_line, path_text
@@ -103,7 +103,16 @@ class Answer:
     def __len__(self) -> int:
         return len(self.hits)
 
-    def __getitem__(self, place: int) -> Hit:
+    @overload
+    def __getitem__(self, place: int) -> Hit: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Answer: ...
+
+    def __getitem__(self, place: int | slice) -> Hit | Answer:
+        """A hit, or an answer of those of a slice."""
+        if isinstance(place, slice):
+            return replace(self, hits=self.hits[place])
         return self.hits[place]
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,9 +20,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from footwork.encoder.dual import DualEncoder
 from footwork.errors import ConfigError, DataError, FootworkError, StoreError
 from footwork.images.decoding import decode_image
 from footwork.models.hub import TINY_CLIP
+from footwork.options import EncoderConfig
 from search import Answer, Filter, ImageIndex, QueryOptions
 from search.answers.answer import COLUMNS, Answers
 from search.place import IndexFolder
@@ -396,12 +399,34 @@ def test_what_a_command_tells_is_told_in_python(index: ImageIndex, photos: Path)
     assert (index.summary.added, index.summary.is_whole) == (12, True)
 
 
+def test_how_images_are_encoded_is_said_where_an_index_is_made_and_opened(
+    exports: Exports, index: ImageIndex, photos: Path, star: Path, tmp_path: Path
+) -> None:
+    config = EncoderConfig(device="cpu", batch_size=1, workers=1)
+    place, usual = tmp_path / "ix", index.encode_images(star)
+    asked = "footwork.encoder.dual.DualEncoder.__init__"
+    with exports.once(), patch(asked, autospec=True, side_effect=DualEncoder.__init__) as loaded:
+        with ImageIndex.build(photos, place, "tiny", config) as built:
+            np.testing.assert_allclose(built.encode_images(star), usual, atol=1e-6)
+            assert built.update().is_whole
+        with ImageIndex.open(place, config) as opened:
+            opened.encode_images(star)
+    how = [call.args[3] for call in loaded.call_args_list]
+    assert {(one.device, one.batch_size, one.workers) for one in how} == {("cpu", 1, 1)}
+    for wrong in ({"device": "cpu"}, "cpu"):
+        for made in (partial(ImageIndex.build, photos, tmp_path / "none", "tiny"), ImageIndex.open):
+            with pytest.raises(ConfigError, match=r"`config` must be .*EncoderConfig"):
+                made(config=wrong)
+
+
 def test_an_answer_is_a_sequence_of_its_hits_and_is_short(index: ImageIndex) -> None:
     found = answer(hit("/p/a.jpg", 0.934, 0.31), hit("/p/b.jpg"))
     assert (len(found), list(found), found[0].path) == (2, list(found.hits), "/p/a.jpg")
     assert repr(found[0]) == "Hit('/p/a.jpg', relevance=0.93, score=0.310)"
     assert repr(found) == f"Answer('a dog', 2 hits, the best {found[0]!r})"
     assert repr(answer()) == "Answer('a dog', 0 hits)"
+    assert found[1:].hits == (found[1],)
+    assert len(found[:1].to_pandas()) == 1
     assert not index.query("a yellow heart")
 
 
