@@ -85,7 +85,7 @@ class ZeroShotOptions(Settings):
     of more than 1,000 labels the best 10."""
     none_below: float | None = NONE_BELOW
     """Give no label that stands less above unrelated words than this, in their standard
-    deviations: more is stricter. None always gives one."""
+    deviations: more is stricter. `none` always gives one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -173,7 +173,7 @@ class EvaluateOptions(Settings):
     """Template set to compare it with, beside the usual one; several each with an option of its
     own, none with --empty-compare. imagenet costs 80 texts a class, once."""
     none_below: float | None = NONE_BELOW
-    """As for `label`, of labels in words: what "none of these" would cost is told. None always
+    """As for `label`, of labels in words: what "none of these" would cost is told. `none` always
     gives a label."""
     seed: int = 0
     """Of the resamples and folds."""

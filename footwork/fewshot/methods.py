@@ -232,9 +232,9 @@ class LearnOptions(Settings):
     better than chance, and to help."""
     target_accuracy: float | None = 0.95
     """Give no label below the probability from which this share of labels is right, if there are
-    examples enough to know it (59 at the least for 0.95); None withholds none as unsure."""
+    examples enough to know it (59 at the least for 0.95); `none` withholds none as unsure."""
     refused: float | None = 0.05
-    """Share of inputs of the classes that may be taken for none of them; None lets that
+    """Share of inputs of the classes that may be taken for none of them; `none` lets that
     happen to none."""
     compare: bool = False
     """Estimate the other methods too."""
