@@ -31,7 +31,7 @@ class Folder:
     def to_text(self) -> str:
         """A line."""
         if self.missing:
-            kept = f"its {counted(self.absent, 'image')} stay as they are"
+            kept = f"its {counted(self.absent, 'image stays as it is', 'images stay as they are')}"
             return f"{path_line(self.path)}: not there ({self.missing}); {kept}"
         away = f", {self.absent:,} not there" if self.absent else ""
         return f"{path_line(self.path)}: {counted(self.images, 'image')}{away}"
