@@ -240,7 +240,7 @@ def test_help_tells_of_every_setting_and_nothing_of_the_command_line(settings: t
     assert "Images at most." in str(QueryOptions.__doc__)
     assert "A row for each step that was logged or judged" in str(textclf.TrainedRun.__doc__)
     assert "Optimizer steps, instead of epochs." in str(TrainConfig.__doc__)  # of what it inherits
-    assert "None always gives one." in str(ZeroShotOptions.__doc__)
+    assert "`none` always gives one." in str(ZeroShotOptions.__doc__)
 
 
 @pytest.mark.parametrize(
