@@ -106,16 +106,15 @@ def _keep_freed_memory() -> None:
     """Have the C library keep what tensors leave, for those of the next step.
 
     By itself glibc hands every large block back to the system, which clears and maps its pages
-    anew: half the time of a step of an EfficientNet, a third of one of DeBERTa-base's shape. A
-    heap for each core bounds what is kept; with one for all, tokenizers took 2.5 times as long.
+    anew: half the time of a step of an EfficientNet, a third of one of DeBERTa-base's shape.
     """
-    kept = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 64 << 20, _ARENA_MAX: available_cores()}
+    kept = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 64 << 20}
     for option, value in kept.items():
         with suppress(AttributeError):  # other libraries have no such settings
             ctypes.CDLL(None).mallopt(option, value)
 
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 """Options of mallopt(3); a threshold of -1 is none."""
 
 

@@ -20,7 +20,6 @@ from transformers.image_processing_backends import PilBackend
 
 from footwork.accelerator import (
     available_cores,
-    free_cached_memory,
     gather_shares,
     number_of_processes,
     process_share,
@@ -266,8 +265,6 @@ class PictureStream:
         finally:
             # What a worker sets for itself is also what threads that are yet to come would get.
             torch.set_num_threads(threads)
-            if self._device.type == "cpu":
-                free_cached_memory()  # a watch, or a notebook, goes on for days
 
     def _answer_share(self, images: Sequence[AnyPicture]) -> list[Outcome]:
         prepared = [prepare_picture(self._preprocessing, image) for image in images]
