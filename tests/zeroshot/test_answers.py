@@ -177,7 +177,7 @@ def test_a_fork_answers_after_its_parent_has_computed_on_several_threads(
     paths: list[Path], tmp_path: Path
 ) -> None:
     code = """
-import os, sys, torch
+import faulthandler, os, signal, sys, torch
 torch.set_num_threads(2)
 from textclf import TextClassifier
 from zeroshot import ZeroShotClassifier
@@ -188,6 +188,8 @@ def ask():
     images.encode(["a cat"])
 ask()
 if os.fork() == 0:
+    faulthandler.dump_traceback_later(190)
+    signal.alarm(200)
     ask()
     os._exit(0)
 print(os.wait()[1])
@@ -195,5 +197,5 @@ ask()
 """
     folder = build_classifier(tmp_path / "bert", "bert")
     words = [sys.executable, "-c", code, str(folder), *map(str, paths)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=True)
-    assert done.stdout.strip() == "0"
+    done = subprocess.run(words, capture_output=True, text=True, timeout=400, check=True)
+    assert done.stdout.strip() == "0", done.stderr
