@@ -77,13 +77,16 @@ class Keeper(TrainerCallback):
         **_: Any,
     ) -> None:
         """Note the best step, save, and stop where nothing has become better for long enough."""
-        logs = {log["step"]: log for log in state.log_history if "eval_loss" in log}
-        now, *before = (
-            {key.removeprefix("eval_"): value for key, value in log.items()}
-            for log in (metrics, *(log for step, log in logs.items() if step < state.global_step))
-        )
+        logs = {
+            log["step"]: {key.removeprefix("eval_"): value for key, value in log.items()}
+            for log in state.log_history
+            if "eval_loss" in log
+        }
+        now = {key.removeprefix("eval_"): value for key, value in metrics.items()}
+        before = [log for step, log in logs.items() if step < state.global_step]
+        best = logs.get(state.best_global_step or 0)
         metric, greater = str(args.metric_for_best_model), bool(args.greater_is_better)
-        if is_better(metric, now, before, self.judged_rows, greater=greater):
+        if is_better(metric, now, best, before, self.judged_rows, greater=greater):
             state.best_global_step = state.global_step
         control.should_save = True
         stale = sum(step > (state.best_global_step or 0) for step in logs)

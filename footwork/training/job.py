@@ -121,26 +121,26 @@ class JobRows(torch.utils.data.Dataset[int]):
 def is_better(
     metric: str,
     now: Mapping[str, float],
+    best: Mapping[str, float] | None,
     before: Sequence[Mapping[str, float]],
     rows: float,
     *,
     greater: bool = True,
 ) -> bool:
-    """Whether an evaluation beats all before, by a metric that rests on so many rows.
+    """Whether an evaluation takes the place of the best of those before, which `best` is.
 
-    Of those within a standard error of the best value, and where values are equal, the one of the
-    lowest loss is best: it tells models apart that make the same number of mistakes.
+    Of those within a standard error of the best value of the metric, which rests on so many rows,
+    the one of the lowest loss is best: it tells models apart that make the same number of mistakes.
     """
-    if not before or not rows:
+    if best is None or not rows:
         return True
     sign = 1 if greater else -1
     top = max(sign * each[metric] for each in (*before, now))
     share = min(max(top, 0.0), 1.0)
-    noise = math.sqrt(share * (1 - share) / rows)
-    near = [each for each in before if sign * each[metric] >= top - noise]
-    if sign * now[metric] < top - noise:
+    least = top - math.sqrt(share * (1 - share) / rows)
+    if sign * now[metric] < least:
         return False
-    return all(now["loss"] < each["loss"] for each in near)
+    return sign * best[metric] < least or now["loss"] < best["loss"]
 
 
 def row_loss(

@@ -318,12 +318,23 @@ def test_which_of_two_evaluations_is_the_better_one(
     metric: str, now: Any, best: Any, rows: int, better: bool
 ) -> None:
     first, second = ({metric: value, "loss": loss} for value, loss in (now, best))
-    assert is_better(metric, first, [second], rows, greater=metric != "mae") is better
-    assert is_better(metric, first, [], rows)
+    greater = metric != "mae"
+    assert is_better(metric, first, second, [second], rows, greater=greater) is better
+    assert is_better(metric, first, None, [], rows)
 
 
-def test_small_steps_down_do_not_add_up() -> None:
-    """Each of them within the noise of the one before, and of a lower loss."""
-    course = [{"accuracy": 0.9 - 0.02 * step, "loss": 0.5 - 0.01 * step} for step in range(6)]
-    better = [is_better("accuracy", now, course[:step], 100) for step, now in enumerate(course)]
-    assert better == [True, True, False, False, False, False]
+@pytest.mark.parametrize(
+    ("step", "better"),
+    [
+        (-0.015, [True, True, False, False, False, False]),
+        (0.015, [True, False, True, False, True, False]),
+    ],
+)
+def test_small_steps_do_not_add_up(step: float, better: list[bool]) -> None:
+    """Each is within the noise of the one before: down with a lower loss, up with a higher one."""
+    course = [{"accuracy": 0.8 + step * at, "loss": 0.5 + step * at} for at in range(6)]
+    best, found = None, []
+    for at, now in enumerate(course):
+        found.append(is_better("accuracy", now, best, course[:at], 200))
+        best = now if found[-1] else best
+    assert found == better
