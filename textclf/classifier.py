@@ -265,10 +265,11 @@ class TextClassifier(Reloaded):
         import shutil
 
         from footwork.files.folders import published_folder, require_free
+        from footwork.models.checkpoints import with_bases
 
         if self.origin is None:
             raise ModelError("This classifier was not loaded from a folder; save its model.")
-        require_free(Path(folder), overwrite, self.origin[:1])
+        require_free(Path(folder), overwrite, with_bases(self.origin[0]))
         with published_folder(Path(folder), overwrite) as staging:
             shutil.copytree(self.origin[0], staging, dirs_exist_ok=True)
 

@@ -50,6 +50,7 @@ from footwork.finetuning.plan import plan
 from footwork.finetuning.report import json_value
 from footwork.finetuning.task import EncodedRows, Learner, Notify, Task, TaskOf
 from footwork.finetuning.validation import few_rows_note
+from footwork.models.checkpoints import with_bases
 from footwork.tables.held import Rows, input_names
 from footwork.tables.labels import SINGLE_LABEL
 from footwork.training.run import (
@@ -222,7 +223,7 @@ def compare(
     """
     main, config, (callbacks, notify) = is_main_process(), wanted.config, hooks
     tell = _once(notify) if main else lambda _: None
-    place = check_run(out, existing, (*input_names(source), config.model_id))
+    place = check_run(out, existing, (*input_names(source), *with_bases(config.model_id)))
     config.require_divisible(number_of_processes())
     shared = SharedRows(task_of, source, wanted, place.run, callbacks)
     _require_enough(shared.data)

@@ -86,8 +86,8 @@ def _staging_prefix(target: Path) -> str:
 
 
 def followed(target: Path) -> Path:
-    """Where `target` leads: a folder cannot be renamed to a link, and a link would be lost."""
-    return Path(os.path.realpath(target))
+    """Where a folder leads, `~` among them: it cannot be renamed to a link, which would be lost."""
+    return Path(os.path.realpath(os.path.expanduser(target)))  # noqa: PTH111 - never raises
 
 
 def require_free(
@@ -104,7 +104,7 @@ def require_free(
     real = followed(target)
     for read in (Path(one) for one in inputs if one is not None):
         source = followed(read)
-        if read.exists() and (real in (source, *source.parents) or source in real.parents):
+        if source.exists() and (real in (source, *source.parents) or source in real.parents):
             how = "is" if real == source else "lies in" if source in real.parents else "holds"
             raise ConfigError(f"{target} {how} what is read, {read}. Name a folder apart from it.")
     if os.path.ismount(real):
@@ -205,7 +205,7 @@ def published_file(target: Path) -> Iterator[Path]:
     Its name is drawn at random and nothing stands there, nor a link. Permissions of a file that is
     replaced stay. An `OSError` leaves what stood at `target`.
     """
-    target = followed(target)
+    target = Path(os.path.realpath(target))
     handle, name = tempfile.mkstemp(prefix=f".{_short(target.name)}.", dir=target.parent)
     os.close(handle)
     temporary = Path(name)
@@ -251,6 +251,14 @@ def read_manifest(folder: Path, *, verify: bool = True) -> dict[str, Any]:
     if verify:
         _require_undamaged(folder, manifest)
     return manifest
+
+
+def seal_of(folder: Path) -> str | None:
+    """What a folder that Footwork made answers by, in one hash; None of any other, or of none.
+
+    A damaged one is a `ModelError`.
+    """
+    return read_manifest(folder).get(_SEAL)
 
 
 def flush(path: Path) -> None:

@@ -5,6 +5,7 @@ Its words are in `card.md` and `usage.md`; here is what they are filled with.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -402,14 +403,15 @@ def public_data_name(facts: Mapping[str, Any]) -> str:
 
 
 def public_text(text: str, facts: Mapping[str, Any]) -> str:
-    """Take the folders of the local data, of which `facts` have the path, out of a text."""
-    path = Path(str(facts.get("path", "")))
-    if not path.name:
-        return text
+    """Take the folders of the local data, of which `facts` have the paths, out of a text."""
+    names = {}
+    for named in (facts.get("path", ""), *facts.get("files", ())):
+        path = Path(os.path.expanduser(named))  # noqa: PTH111 - never raises
+        forms = (named, str(path), str(path.resolve())) if path.name else ()
+        names |= dict.fromkeys(forms, public_data_name({"path": named}))
     # Longest first: a short form may be a part of the long one.
-    forms = {str(form) for form in (path, path.expanduser(), path.expanduser().resolve())}
-    for form in sorted(forms, key=len, reverse=True):
-        text = text.replace(form, public_data_name(facts))
+    for form in sorted(names, key=len, reverse=True):
+        text = text.replace(form, names[form])
     return text
 
 
@@ -418,7 +420,8 @@ def public_document(document: Mapping[str, Any]) -> dict[str, Any]:
     public = dict(document)
     facts = document.get("data") or {}
     if facts:
-        public["data"] = {**facts, "path": public_data_name(facts)}
+        named = {"files": _without_folders(facts["files"])} if "files" in facts else {}
+        public["data"] = {**facts, **named, "path": public_data_name(facts)}
     if model := document.get("model"):
         public["model"] = {**model, "id": _without_folders(model["id"])}
     if config := document.get("config"):

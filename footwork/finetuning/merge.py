@@ -19,7 +19,7 @@ from footwork.finetuning.card import merged_card
 from footwork.finetuning.task import Task
 from footwork.methods.adaptation import adaptation_of
 from footwork.methods.table import adapter_in
-from footwork.models.checkpoints import save_model
+from footwork.models.checkpoints import save_model, with_bases
 from footwork.models.heads import output_layer, scale_output
 from footwork.models.hub import trained_folder
 
@@ -35,7 +35,7 @@ def merge_adapter(
     revision: str | None = None,
 ) -> float:
     """Write a plain folder that answers as the adapter over its base does, as `Interface.merge`."""
-    require_free(Path(out), overwrite, (model,))
+    require_free(Path(out), overwrite, with_bases(model))
     folder, out = trained_folder(model, revision), Path(out)
     repository = None if folder == Path(model).expanduser() else str(model)
     if (folder / "config.json").exists() and not adapter_in(folder):

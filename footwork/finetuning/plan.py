@@ -29,7 +29,6 @@ from footwork.models.heads import (
     target_scale,
 )
 from footwork.models.hub import model_folder, resolve_model_id
-from footwork.tables.held import data_name
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
 
 Config = TypeVar("Config", bound=FinetuningConfig)
@@ -86,7 +85,7 @@ def plan(
         task=task,
         model=model,
         preparation=preparation,
-        source=data_name(source),
+        source=source,
         data=data,
         config=settled,
         config_sources=sources,

@@ -15,10 +15,11 @@ import numpy as np
 from footwork.errors import ConfigError
 from footwork.evaluation.plots import plot_confusion, plot_curves, plot_reliability
 from footwork.evaluation.result import Evaluation
-from footwork.files.folders import write_json
+from footwork.files.folders import seal_of, write_json
 from footwork.finetuning.card import model_card
 from footwork.finetuning.data import LabelledData
 from footwork.finetuning.task import Learner, Task
+from footwork.tables.held import data_name, input_names
 from footwork.tables.splits import SPLITS
 
 if TYPE_CHECKING:
@@ -82,12 +83,16 @@ def manifest_of(
     """
     # Never from the test rows: what was chosen on them says nothing about them.
     calibration = evaluations["validation"].calibration
-    reported = list(evaluations)[-1]
+    reported, named = list(evaluations)[-1], input_names(learner.source)
+    # An adapter answers with that very base alone.
+    seal = seal_of(Path(learner.base_id)) if learner.config.publishes_adapter else None
+    sealed_base = {"sha256": seal} if seal else {}
     rows = {split: len(data.splits[split]) if split in data.splits else 0 for split in SPLITS}
     names = (*LIBRARIES, *learner.task.libraries)
     more = learner.task.manifest(learner, data)
     facts = {
-        "path": learner.source,
+        "path": data_name(learner.source),
+        **({"files": named} if len(named) > 1 else {}),
         "sha256": data.sha256,
         "train_sha256": data.train_sha256,
         "rows": rows,
@@ -100,7 +105,7 @@ def manifest_of(
         "labels": list(data.labels),
         "task": data.task,
         "method": learner.config.method,
-        "model": {"id": learner.base_id or None, "revision": learner.revision},
+        "model": {"id": learner.base_id or None, "revision": learner.revision, **sealed_base},
         "head": asdict(learner.head),
         "data": facts,
         "evaluated_on": reported,

@@ -45,8 +45,8 @@ class Learner:
     """A classifier of transformers; None where the method takes no pretrained model."""
     preparation: Any
     """What makes inputs of rows: a tokenizer, an image processor; None where the model does."""
-    source: str
-    """The rows, as the user named them."""
+    source: Any
+    """The rows, as the user gave them: themselves, or by what they are called."""
     data: LabelledData
     config: FinetuningConfig
     config_sources: Mapping[str, str]

@@ -45,7 +45,7 @@ from footwork.finetuning.upload import (
     writable_repository,
 )
 from footwork.finetuning.validation import few_rows_note
-from footwork.models.checkpoints import save_model
+from footwork.models.checkpoints import save_model, with_bases
 from footwork.tables.held import Rows, input_names
 from footwork.training.run import Existing, RunPlace, begin_run, check_run, locked, resumable
 
@@ -148,13 +148,15 @@ def train(
     began, main, (callbacks, notify) = time.monotonic(), is_main_process(), hooks
     notify = notify if main else lambda _: None
     base = task.presets.get(config.model_id, config.model_id)
-    require_publishable(config, base)
-    place = check_run(out, existing, (*input_names(source), config.model_id, config.target))
+    require_publishable(config, None if config.continue_adapter else base)
+    place = check_run(
+        out, existing, (*input_names(source), *with_bases(config.model_id), config.target)
+    )
     wanted = config.push_to_hub if main else None
     repository = None if wanted is None else writable_repository(wanted)
     config.require_divisible(number_of_processes())
     learner = replace(plan(task, source, config, notify), callbacks=callbacks)
-    require_publishable(learner.config, base)
+    require_publishable(learner.config, learner.base_id)
     warnings = task.audit(learner, notify)
     identity: dict[str, Any] = {
         "kind": "training",
@@ -195,7 +197,7 @@ def train(
         )
         notes = publish(place, learner, rows, model, report, notify) if main else ()
         wait_for_everyone()
-    address = push_folder(out, repository) if repository else None
+    address = push_folder(place.out, repository) if repository else None
     wait_for_everyone()
     return TrainedRun(
         task=task,

@@ -32,12 +32,12 @@ _WITH_PATHS = (MANIFEST, "report/metrics.json")
 _INSTEAD = "Or leave out --push-to-hub, and upload the folder later (hf upload)"
 
 
-def require_publishable(config: PublishConfig, base: str) -> None:
+def require_publishable(config: PublishConfig, base: str | None) -> None:
     """Refuse, before anybody is asked, what could not be pushed where something is to be.
 
     Whether a method left open will publish an adapter the number of rows decides: ask again then. A
     name that is no repository, or the base of an adapter that is only on this machine (`base`,
-    presets looked up), is a `ConfigError`.
+    presets looked up; None where it is not known yet), is a `ConfigError`.
     """
     if config.push_to_hub is None:
         return
@@ -47,7 +47,7 @@ def require_publishable(config: PublishConfig, base: str) -> None:
         raise ConfigError(
             f"`push_to_hub` must be a Hub repository (owner/name), got {config.push_to_hub!r}."
         ) from error
-    if config.method != AUTO and config.publishes_adapter:
+    if base is not None and config.method != AUTO and config.publishes_adapter:
         _require_public_base(base, config.method_row)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from transformers.utils import logging
 
 from footwork.errors import ConfigError, ModelError, first_line
 from footwork.files.faults import counted
-from footwork.files.folders import read_json
+from footwork.files.folders import read_json, read_manifest, seal_of
 from footwork.files.paths import shell_word
 from footwork.methods.adaptation import adaptation_of
 from footwork.methods.table import adapter_in
@@ -299,6 +300,14 @@ def base_of(folder: Path) -> tuple[str, str | None]:
     return base_id, adapter.get("revision")
 
 
+def with_bases(model: Path | str) -> list[str]:
+    """A model and, where it is an adapter of this machine, what it stands over, the last plain."""
+    chain = [str(model)]
+    while adapter_in(folder := Path(os.path.expanduser(chain[-1]))):  # noqa: PTH111 - never raises
+        chain.append(base_of(folder)[0])
+    return chain
+
+
 def _adapter_file(folder: Path) -> Path:
     found = adapter_in(folder)
     assert found is not None
@@ -310,6 +319,13 @@ def _load_base(folder: Path, auto_class: Any) -> Any:
     base_id, revision = base_of(folder)
     options = {"revision": revision, "config": load_part(AutoConfig, str(folder))}
     texts = auto_class is AutoModelForSequenceClassification
+    known = read_manifest(folder, verify=False).get("model")
+    seal = known.get("sha256") if isinstance(known, dict) else None
+    if seal is not None and seal != seal_of(Path(base_id)):
+        raise ModelError(
+            f"{folder} is an adapter over {base_id}, which is another model by now: it was trained "
+            "or published anew. Put the one back that the adapter learned on, or train it again."
+        )
     base_id = (hub.TEXT_PRESETS if texts else hub.IMAGE_PRESETS).get(base_id, base_id)
     try:  # the adapter brings its own head
         return _load_whole(auto_class, base_id, options)

@@ -17,6 +17,7 @@ from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.finetuning.card import (
     model_card,
     public_data_name,
+    public_document,
     public_model_id,
     verdict,
     verdicts,
@@ -186,10 +187,14 @@ def test_a_card_names_no_folder_of_this_machine() -> None:
 
 
 def test_no_note_of_a_card_names_a_folder_of_this_machine() -> None:
-    note = "/home/someone/private/reviews.csv: 3 rows are skipped."
-    card = model_card(report(notes=(note,)))
-    assert "someone" not in card
+    files = ["/home/someone/private/reviews.csv", "/home/someone/else/test.csv"]
+    notes = tuple(f"{file}: 3 rows are skipped." for file in files)
+    facts = {**FACTS, "files": files}
+    card = model_card(report(notes=notes, data=facts))
+    told = f"{card}{public_document({'data': facts, 'notes': notes})}"
+    assert "someone" not in told
     assert "- reviews.csv: 3 rows are skipped." in card
+    assert "- test.csv: 3 rows are skipped." in card
 
 
 def test_labels_cannot_break_a_table() -> None:

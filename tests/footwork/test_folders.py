@@ -130,6 +130,18 @@ def test_an_output_lies_apart_from_what_is_read(
     require_free(tmp_path / "out", overwrite, [tmp_path / read, "owner/name", "tiny"])
 
 
+def test_a_folder_from_the_home_is_no_other_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    publish(tmp_path / "in")
+    for out, read in (("~/in", tmp_path / "in"), (tmp_path / "in", "~/in")):
+        with pytest.raises(ConfigError, match="is what is read"):
+            require_free(Path(out), True, [read])
+    publish(Path("~/out"))
+    assert (tmp_path / "out").is_dir()
+
+
 def test_a_file_that_answers_come_from_is_known_by_its_hash(tmp_path: Path) -> None:
     publish(target := tmp_path / "out")
     assert read_manifest(target)["files"].keys() == {"new", "README.md"}

@@ -35,7 +35,7 @@ from footwork.methods.rates import Recipe
 from tests.runs import quick_ending
 from tests.tables import sentiment_rows, sentiment_table, write_table
 from tests.tasks import CASES, Case
-from textclf import TrainConfig, advise, audit_table
+from textclf import TextClassifier, TrainConfig, advise, audit_table
 from textclf.classifier import ClassifierOptions
 
 LABELS = {"texts": {"negative", "positive"}, "images": {"amber", "navy", "olive"}}
@@ -492,6 +492,25 @@ def test_without_continuing_an_adapter_is_merged_and_that_is_said(
     assert np.abs(before - after).max() < 1e-5
     assert f"The adapter in {first.folder} is merged into its base, and trained on so." in said
     assert "The output layer of the base is kept: its labels are the same." in said
+
+
+@texts_alone
+def test_an_adapter_answers_with_the_base_that_it_learned_on_alone(
+    place: Place, tmp_path: Path
+) -> None:
+    anew = {"method": "head", "max_steps": 1}
+    base = place.train(tmp_path / "base", **anew).folder
+    over = place.train(tmp_path / "over", base=base, method="lora", max_steps=1).folder
+    place.case.logits(over, place.data)
+    with pytest.raises(ConfigError, match="base is what is read, .*base. Name a folder apart"):
+        place.train(base, {"existing": "overwrite"}, base=over, max_steps=1)
+    with pytest.raises(ConfigError, match="base is what is read"):
+        textclf.merge(over, base, overwrite=True)
+    with pytest.raises(ConfigError, match="base is what is read"):
+        TextClassifier.load(over).save(base, overwrite=True)
+    place.train(base, {"existing": "overwrite"}, **anew, seed=1)
+    with pytest.raises(ModelError, match="over .*base, which is another model by now"):
+        place.case.logits(over, place.data)
 
 
 @texts_alone

@@ -106,6 +106,7 @@ def test_what_cannot_be_pushed_is_refused_before_anybody_is_asked(tmp_path: Path
         require_publishable(TrainConfig(push_to_hub="owner/name", merge=True), local)
         require_publishable(TrainConfig(push_to_hub="owner/name", method="full"), local)
         require_publishable(TrainConfig(), local)
+        require_publishable(TrainConfig(push_to_hub="owner/name", method="lora"), None)
         # What a method left open will publish, the number of rows says.
         require_publishable(TrainConfig(push_to_hub="owner/name"), local)
     for public in ("gpt2", "microsoft/deberta-v3-base"):
