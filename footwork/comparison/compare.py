@@ -54,6 +54,7 @@ from footwork.models.checkpoints import with_bases
 from footwork.tables.held import Rows, input_names
 from footwork.tables.labels import SINGLE_LABEL
 from footwork.training.run import (
+    MAY_CHANGE,
     RUNS,
     Existing,
     RunPlace,
@@ -286,8 +287,8 @@ def _runs(
     folder.mkdir(exist_ok=True)
     records = share_from_main(_records(folder) if is_main_process() else None)
     asked = {key: json_value(config.told()) for key, config in wanted.runs.items()}
-    done = {name: run.asked for name, run in records.items() if not run.failure}
-    todo = [key for key in wanted.runs if done.get(key.name) != asked[key]]
+    done = {name: _deciding(run.asked) for name, run in records.items() if not run.failure}
+    todo = [key for key in wanted.runs if done.get(key.name) != _deciding(asked[key])]
     if len(todo) < count:
         notify(f"{count - len(todo)} of {counted(count, 'run')} done before")
     took: dict[str, list[float]] = {}
@@ -306,6 +307,11 @@ def _runs(
             if run.failure:
                 notify(f"{key} failed: {run.failure}.")
         yield key, records[key.name]
+
+
+def _deciding(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the settings of a run decides what comes of it."""
+    return {name: value for name, value in asked.items() if name not in MAY_CHANGE}
 
 
 def _records(folder: Path) -> dict[str, Run]:

@@ -259,8 +259,10 @@ def _beside(
     for name, called in rivals.items():
         if name in known and name in pools.figures:
             gain = pools.gain(take, name)
-            verb = "beats" if gain["clear"] and gain["value"] > 0 else "does not clearly beat"
-            said.append(f"{take} {verb} {called} ({value_text(known[name])}).")
+            verb = "beats" if gain["value"] > 0 else "is behind"
+            verb = verb if gain["clear"] else "does not clearly beat"
+            better = f": {called} is the better choice" if verb == "is behind" else ""
+            said.append(f"{take} {verb} {called} ({value_text(known[name])}){better}.")
     gaps = manifest["transfer_gap"]
     if gaps:
         gap = max(gaps, key=lambda each: each["value"])

@@ -91,7 +91,8 @@ class Advice(Shown):
             ends = f"[{number(value.low)}, {number(value.high)}]"
             lines.append(f"  {_WORDS[name]:<36}{self.metric} {number(value.value)} {ends}")
         curve = ", ".join(f"{number(score)} from {rows:,}" for rows, score in self.curve)
-        lines += [f"  {'the first, by rows':<36}{curve}", "", *self.reasons, "", self.command]
+        lines += [f"  {'the first, by rows':<36}{curve}", "", *self.reasons]
+        lines += ["", "With the options that were given here:", self.command]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -251,10 +252,11 @@ def _reasons(
     head, others = scores["frozen"], {n: value for n, value in scores.items() if n != "frozen"}
     (before, less), (rows, reached) = curve[-2:]
     gain = sign * (reached - less)
+    enough = POINT if sign > 0 else POINT * less  # amounts have a unit of their own
     size = (
         f"Size: from {before:,} to {rows:,} rows the head on the frozen encoder "
         f"{'gains' if gain >= 0 else 'loses'} {number(abs(gain))} of {metric}, so more rows "
-        f"would {'' if gain >= POINT else 'hardly '}help."
+        f"would {'' if gain >= enough else 'hardly '}help."
     )
     above = {name: sign * (head.value - value.value) for name, value in others.items()}
     sure = {n: above[n] > 0 and not head.overlaps(value) for n, value in others.items()}

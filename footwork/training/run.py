@@ -55,12 +55,14 @@ BEFORE = {"decode": "draft", "kind": "training", "continue_adapter": False}
 MAY_CHANGE = frozenset(
     {
         *("gradient_accumulation_steps", "activation_checkpointing", "save_minutes"),
-        *("push_to_hub", "learning_rate", "early_stopping", "methods", "seeds", "rates"),
-        *("device", "log_to", "skip"),
+        *("push_to_hub", "methods", "seeds", "rates", "device", "log_to", "skip", "revision"),
     }
 )
-"""Settings that change nothing about the result; the rate, which is what a diverged run needs; when
-to stop, which the run itself may show to be too soon; and what else is compared."""
+"""Settings that change nothing about the result, of which `base_revision` says what was loaded; and
+what else is compared."""
+_OF_TRAINING = frozenset({"learning_rate", "early_stopping"})
+"""May change until the training is done: the rate is what a diverged run needs, and when to stop
+the run itself may show to be too soon."""
 RUNS = "runs"
 """Folder of a comparison's records and of the run that it is at."""
 _OWN_FILES = (
@@ -150,19 +152,24 @@ def begin_run(
             shutil.rmtree(run, ignore_errors=True)
         run.mkdir(parents=True, exist_ok=True)
         settings = json.loads(json.dumps(settings | {"replaces": place.replaces}))
-        if not (run / SETTINGS).exists():
-            folders.write_json(run / SETTINGS, settings)
-        former = BEFORE | folders.read_json(run / SETTINGS)
-        changed = [
-            f"{name} was {former.get(name)!r}, is {value!r}"
+        former = settings
+        if (run / SETTINGS).exists():
+            former = BEFORE | folders.read_json(run / SETTINGS)
+        may_change = MAY_CHANGE | (set() if (run / OUTCOME).exists() else _OF_TRAINING)
+        changed = {
+            name: f"{name} was {former.get(name)!r}, is {value!r}"
             for name, value in settings.items()
-            if former.get(name) != value and name not in MAY_CHANGE
-        ]
+            if former.get(name) != value and name not in may_change
+        }
         if changed:
+            same = "Use the same ones"
+            if "base_revision" in changed and former.get("base_revision"):
+                same += f" (--revision {former['base_revision']})"
             raise ConfigError(
-                f"{run} was started with other settings: {'; '.join(changed)}. "
-                f"Use the same ones to resume, or --overwrite to start again."
+                f"{run} was started with other settings: {'; '.join(changed.values())}. "
+                f"{same} to resume, or --overwrite to start again."
             )
+        folders.write_json(run / SETTINGS, settings)
         written = checkpoints(run)
         for damaged in [path for path in written if not is_complete(path)]:
             notify(f"{damaged.name} is damaged and passed over.")

@@ -66,6 +66,8 @@ def test_the_choice_follows_from_what_was_measured(
         ("accuracy", ((100, 0.7), (200, 0.705)), False),
         ("mae", ((100, 3.0), (200, 2.0)), True),
         ("mae", ((100, 2.0), (200, 3.0)), False),
+        ("mae", ((100, 4004.0), (200, 4000.0)), False),
+        ("mae", ((100, 3e-4), (200, 2e-4)), True),
     ],
 )
 def test_more_rows_help_where_twice_as_many_did(

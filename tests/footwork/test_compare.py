@@ -20,7 +20,7 @@ import footwork.comparison.compare as compare_module
 from footwork.cli import main
 from footwork.comparison.plan import CompareOptions, ComparisonPlan
 from footwork.comparison.report import table_of
-from footwork.comparison.result import Comparison, Pools
+from footwork.comparison.result import Comparison, Pools, _beside
 from footwork.errors import ConfigError, DataError, TrainingError
 from footwork.evaluation.metrics import PooledMetric
 from footwork.files.folders import write_json
@@ -206,7 +206,7 @@ def test_a_comparison_that_was_ended_does_only_what_is_missing(
     said: list[str] = []
     how: dict[str, Any] = {"existing": "resume", "notify": said.append}
     with counted_fits() as fits:
-        done = compare_numbers(numbers, cut, "full", "head", seeds=(0, 1), **how)
+        done = compare_numbers(numbers, cut, "full", "head", seeds=(0, 1), save_minutes=1.0, **how)
     assert [call.args[0].config.seed for call in fits.mock_calls] == [1, 1]
     assert "2 of 4 runs done before" in said
     values = [[each["value"] for each in one.manifest["methods"]] for one in (whole, done)]
@@ -255,6 +255,15 @@ def test_what_the_pretraining_is_worth_has_the_sign_and_the_ends_that_are_known(
         assert gain["clear"]
         assert pools.gain("random", "begun")["value"] == pytest.approx(-0.3)
         assert not pools.gain("begun", "begun")["clear"]
+        for take, name, verb in (
+            ("begun", "random", "beats it (0.500)."),
+            ("random", "begun", "is behind it (0.500): it is the better choice."),
+            ("begun", "begun", "does not clearly beat it (0.500)."),
+        ):
+            known = {"name": name, "value": 0.5, "spread": None}
+            others = {"methods": [], "transfer_gap": [], "evaluated_on": "test", "metric": metric}
+            said = _beside({**others, "baselines": [known]}, pools, take, {name: "it"})
+            assert said == [f"{take} {verb}"]
 
 
 def test_a_difference_below_the_spread_of_the_seeds_is_noise() -> None:

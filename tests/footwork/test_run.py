@@ -16,6 +16,7 @@ import torch
 from footwork.errors import ConfigError, Interrupted, TrainingError
 from footwork.files.folders import MANIFEST, write_json
 from footwork.training.run import (
+    OUTCOME,
     SETTINGS,
     begin_run,
     check_run,
@@ -129,6 +130,21 @@ def test_a_run_goes_on_with_the_settings_it_began_with(tmp_path: Path) -> None:
     said = "was started with other settings: decode was 'draft', is 'exact'. Use the same ones"
     with pytest.raises(ConfigError, match=said):
         begin_run(place, {"seed": 1, "decode": "exact"}, "resume", print)
+
+
+def test_what_decides_nothing_yet_may_change_when_a_run_goes_on(tmp_path: Path) -> None:
+    run = tmp_path / "out.training"
+    run.mkdir()
+    begun: dict[str, Any] = {"revision": None, "base_revision": "abc", "learning_rate": 1e-3}
+    write_json(run / SETTINGS, begun | {"replaces": False})
+    place, on = check_run(tmp_path / "out", "resume"), {"learning_rate": 1e-4, "revision": "abc"}
+    begin_run(place, begun | on, "resume", print)
+    with pytest.raises(ConfigError, match=r"is 'def'. Use the same ones \(--revision abc\) to"):
+        begin_run(place, begun | on | {"base_revision": "def"}, "resume", print)
+    write_json(run / OUTCOME, {})  # the training is done
+    begin_run(place, begun | on, "resume", print)
+    with pytest.raises(ConfigError, match=r"learning_rate was 0.0001, is 0.001"):
+        begin_run(place, begun, "resume", print)
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
