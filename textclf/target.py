@@ -46,11 +46,11 @@ def with_target(data: TextData, source: str, config: TrainConfig) -> TextData:
     if not config.table_format.skip_bad_rows:
         raise_bad_rows(usable.skipped)
     data = replace(data, skipped=(*data.skipped, *table.skipped, *usable.skipped))
-    return add_target_split(data, usable, config.seed, _content, (Path(source).name, why))
+    return add_target_split(data, usable, config.seed, _contents, (Path(source).name, why))
 
 
-def _content(part: Examples) -> bytes:
-    return repr((part.texts, part.pairs)).encode("utf-8", "surrogatepass")
+def _contents(part: Examples) -> list[str]:
+    return [*map(repr, zip(part.texts, part.pairs or part.texts, strict=True))]
 
 
 def _labels(

@@ -171,11 +171,11 @@ def with_target(data: LabelledData, folder: Path, config: FinetuneConfig) -> Lab
     every = Inputs(found.paths, known_targets(labels, data.labels, data.task))
     data = replace(data, notes=(*data.notes, *found.remarks))
     said = folder.name, "no sub-folder is called like a class"
-    return add_target_split(data, every, config.seed, _content, said)
+    return add_target_split(data, every, config.seed, _contents, said)
 
 
-def _content(part: Inputs) -> bytes:
-    return "\n".join(map(_digest, part.inputs)).encode()
+def _contents(part: Inputs) -> list[str]:
+    return [*map(_digest, part.inputs)]
 
 
 def _sha256(digests: Iterable[str]) -> str:

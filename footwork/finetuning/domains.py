@@ -54,27 +54,33 @@ def add_target_split(
     data: Data,
     every: Any,
     seed: int,
-    content: Callable[[Any], bytes],
+    contents: Callable[[Any], Sequence[str]],
     said: tuple[str, str | None],
 ) -> Data:
     """The data with rows of another domain as its split `target`: twice as many as train, at most.
+
+    A row that is one to train on would be judged as known, and is left out; so are repetitions.
 
     Args:
         data: What is trained on.
         every: All that can be read: a split that can `take` some, its targets NaN where no label is
             known.
         seed: By which they are drawn.
-        content: The bytes of a split, for its hash.
+        contents: What of each row of a split makes it that row.
         said: What the target is called, and why no label is known, where none is.
 
     Raises:
         DataError: There are not even two.
     """
-    count, (name, why) = len(every), said
+    seen, (name, why) = {*contents(data.splits["train"])}, said
+    first = {content: row for row, content in reversed([*enumerate(contents(every))])}
+    new = [row for content, row in first.items() if content not in seen]
+    left, count = len(every) - len(new), len(new)
+    every = every.take(np.isin(np.arange(len(every)), new))
     if count < _FEWEST:
         raise DataError(
-            f"The target has {counted(count, 'row')} that can be read; it takes one to learn from "
-            "and one to judge by."
+            f"The target has {counted(count, 'row')} that can be read, but for those to train on; "
+            "it takes one to learn from and one to judge by."
         )
     order = np.random.default_rng(seed).permutation(count)
     part = every.take(np.isin(np.arange(count), order[: 2 * len(data.splits["train"])]))
@@ -84,10 +90,14 @@ def add_target_split(
     if known:
         labels = f"{known:,} have a label, which is not learned from but judges"
     note = f"Target {name}: {some} rows are taken, and {labels.rstrip('.')}."
+    if left:
+        note += f" {counted(left, 'row')} of it, repeated or among those to train on, stay out."
     return replace(
         data,
         splits={**data.splits, TARGET: part},
-        target_sha256=sha256(content(part)).hexdigest(),
+        target_sha256=sha256(
+            "\n".join(contents(part)).encode("utf-8", "surrogatepass")
+        ).hexdigest(),
         notes=(*data.notes, note),
     )
 

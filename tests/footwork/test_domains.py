@@ -20,6 +20,7 @@ import zeroshot.pixels
 from footwork.errors import ConfigError, DataError, ModelError
 from footwork.finetuning.data import Inputs, LabelledData
 from footwork.finetuning.domains import (
+    TARGET,
     Domains,
     known_targets,
     proxy_distance,
@@ -43,6 +44,8 @@ from tests.toy_task import NumberTask
 from tests.toy_training import ROWS, build_toy_model, toy_job
 from tests.zeroshot.image_towers import CLASSES, draw_classes
 from textclf import TrainConfig, audit_table
+from textclf.data import load_data
+from textclf.target import with_target
 from zeroshot import FinetuneConfig
 
 
@@ -53,7 +56,7 @@ def texts_of_another_kind(path: Path, *, labels: bool = True, rows: int = 60) ->
 
 
 def images_of_another_kind(folder: Path, *, labels: bool = True) -> Path:
-    drawn = draw_classes(folder)
+    drawn = draw_classes(folder, seed=1)
     if not labels:
         for name in CLASSES:
             for path in (drawn / name).iterdir():
@@ -355,6 +358,19 @@ def test_a_method_that_takes_no_steps_has_nothing_to_learn_of_a_target(method: A
             FinetuneConfig(method=method, target="other")
 
 
+def test_rows_to_train_on_and_repetitions_are_no_target(tmp_path: Path) -> None:
+    config = TrainConfig(model_id="tiny")
+    data = load_data(str(CASES["texts"].write(tmp_path)), config)
+    new = ["far away", "a long way off", "further on"]
+    rows = [(text,) for text in (*data.train.texts, *new, new[0])]
+    target = write_table(tmp_path / "target.csv", rows, ("text",))
+    found = with_target(data, str(target), config)
+    assert found.splits[TARGET].texts == new
+    count = len(rows) - len(new)
+    said = f"{count} rows of it, repeated or among those to train on, stay out."
+    assert found.notes[-1].endswith(said)
+
+
 def test_a_target_that_is_no_such_table_is_refused_before_anything_runs(tmp_path: Path) -> None:
     data, out = CASES["texts"].write(tmp_path), tmp_path / "out"
     (tmp_path / "folder").mkdir()
@@ -367,7 +383,7 @@ def test_a_target_that_is_no_such_table_is_refused_before_anything_runs(tmp_path
         "folder": r"folder has no file named after a split",
         "other.csv": r"no column 'text'; it has the columns 'subject', 'body'.*same names",
         "empty.csv": r"empty\.csv",
-        "one.csv": r"The target has 1 row that can be read; it takes one to learn from",
+        "one.csv": r"The target has 1 row that can be read, but for those to train on; it takes",
         "gap.jsonl": r"gap\.jsonl, row 2: there is no text in 'text'",
     }.items():
         command = ("train", data, out, "--model", "tiny", "--target", tmp_path / name)

@@ -68,7 +68,7 @@ def _config(family: str) -> Any:
     )
 
 
-def draw_classes(folder: Path, each: int = 10) -> Path:
+def draw_classes(folder: Path, each: int = 10, seed: int = 0) -> Path:
     """Save noisy pictures, not square, of one colour a class, each class in a sub-folder.
 
     Returns:
@@ -76,7 +76,7 @@ def draw_classes(folder: Path, each: int = 10) -> Path:
     """
     from PIL import Image
 
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     for name, colour in CLASSES.items():
         (folder / name).mkdir(parents=True)
         for number in range(each):
