@@ -409,6 +409,6 @@ def _use_labels(labelled: Sequence[LabelledImage], options: SortingOptions) -> b
             note(plan.to_text())
         else:
             outcome = apply_plan(plan, note)
-            note(outcome.to_text())
-            failed += len(outcome.failed)
+            note_all((*plan.staying(), outcome.to_text()))
+            failed += len(plan.faults) + len(outcome.failed)
     return not failed

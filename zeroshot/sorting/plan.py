@@ -136,16 +136,19 @@ class SortingPlan:
                 lines.append(f"and with them {counted(sidecars, 'sidecar')} (.xmp).")
         ways = [f"{path_line(image.source)} → {path_line(image.target)}" for image in self.images]
         lines += first_lines(ways, _LISTED)
-        lines += _companion_lines(self.images)
+        lines += [*_companion_lines(self.images), *self.staying()]
+        end = "Nothing is done yet: add --yes to do it."
+        return "\n".join([*lines, end if self.images else "There is nothing to do."])
+
+    def staying(self) -> Iterator[str]:
+        """The images that stay, and why, as lines: whether the plan is done or not."""
         staying = {
             "stood there already, with the same content.": self.there,
             f"in sub-folders of {path_line(self.target)} stay: they count as sorted.": self.inside,
             "stay: copies that an earlier run made.": self.copies,
         }
-        lines += [f"{counted(count, 'image')} {said}" for said, count in staying.items() if count]
-        lines += fault_lines(self.faults, "Staying where they are")
-        end = "Nothing is done yet: add --yes to do it."
-        return "\n".join([*lines, end if self.images else "There is nothing to do."])
+        yield from (f"{counted(count, 'image')} {said}" for said, count in staying.items() if count)
+        yield from fault_lines(self.faults, "Staying where they are")
 
 
 def _companion_lines(images: Iterable[PlannedImage]) -> Iterator[str]:
