@@ -246,23 +246,24 @@ def teach(
     from footwork.files.folders import require_free
     from zeroshot.classifier import open_encoder
     from zeroshot.indexed import opened_index
-    from zeroshot.labelled_images import read_examples, without_folder
+    from zeroshot.labelled_images import read_examples
     from zeroshot.taught import teach_files
 
     require_free(
         out, overwrite, (examples, *options.unlabelled, model.model_id, index_options.index)
     )
     with TemporaryDirectory(prefix="footwork-") as files, ExitStack() as opened:
-        images = read_examples(examples, Path(files))  # before a model is loaded in vain
+        place = Path(files)
+        images = read_examples(examples, place)  # before a model is loaded in vain
         encoder = opened.enter_context(opened_index(index_options, model)) or open_encoder(model)
-        done = teach_files(encoder, images, out, options, overwrite=overwrite)
+        done = teach_files(encoder, images, out, options, overwrite=overwrite, files=place)
     note_all(done.notes)
     if json:
         print_document(done.manifest)
     else:
         print_text(done.to_text())
         print_text(f"\nUse it: footwork zeroshot label photos/ --taught {shell_word(done.folder)}")
-    return report_skipped(without_folder(done.skipped, files))
+    return report_skipped(done.skipped)
 
 
 add_commands(

@@ -91,6 +91,12 @@ def without_folder(skipped: Iterable[SkippedImage], files: object) -> tuple[Skip
     return tuple(replace(each, place=each.place.removeprefix(f"{files}/")) for each in skipped)
 
 
+def lacks_images(name: str, reasons: Iterable[object]) -> DataError:
+    """The error of a class without an image; of the reasons, sentences, the first is told."""
+    why = next((f" {reason}" for reason in reasons), "")
+    return DataError(f"The class {name!r} has no image.{why} Add images to it, or remove it.")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledImages:
     """N images of C classes."""
@@ -460,9 +466,7 @@ def _class_folders(folder: Path) -> LabelledImages:
         try:
             found.append(find_images([entry]))
         except DataError as error:
-            raise DataError(
-                f"The class {entry.name!r} is empty. {error} Add images to it, or remove it."
-            ) from error
+            raise lacks_images(entry.name, [error]) from error
     unread = sum((images.unread for images in found), Counter[str]())
     return LabelledImages(
         source=str(folder),

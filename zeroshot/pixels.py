@@ -39,7 +39,7 @@ from footwork.models.pooling import FeatureReader
 from footwork.options import Decode, EncoderConfig
 from footwork.tables.labels import SINGLE_LABEL
 from zeroshot.classifier import ZeroShotClassifier
-from zeroshot.labelled_images import SkippedImage, without_folder
+from zeroshot.labelled_images import SkippedImage, lacks_images, without_folder
 from zeroshot.options import Augment, FinetuneConfig, ZeroShotOptions
 
 SMALLEST_CROP = 0.8
@@ -189,17 +189,14 @@ def augmented(
 
 def require_usable(data: LabelledData) -> None:
     """Refuse a class without a training image, and a split without any: a `DataError`."""
-    why = f" {data.skipped[0].place}: {data.skipped[0].reason}." if data.skipped else ""
+    why = f" {data.skipped[0]}" if data.skipped else ""
     for name, part in data.splits.items():
         if not len(part):
             raise DataError(f"No image of the {name} split is left.{why}")
     if len(data.labels) < 2 and data.task == SINGLE_LABEL:
         raise DataError(f"All images are of one class, {data.labels[0]!r}: add others.")
     for number in np.flatnonzero(data.counts() == 0).tolist():
-        raise DataError(
-            f"The class {data.labels[number]!r} has no image to train on.{why} "
-            "Add images to it, or remove it."
-        )
+        raise lacks_images(data.labels[number], data.skipped)
 
 
 def readable(

@@ -20,7 +20,7 @@ import numpy as np
 from footwork.arrays import DoubleArray, FloatArray, RealArray
 from footwork.console import heard
 from footwork.encoder.protocol import ImageTextEncoder
-from footwork.errors import ConfigError, DataError, ModelError, require_one_of
+from footwork.errors import ConfigError, ModelError, require_one_of
 from footwork.evaluation.text import Shown
 from footwork.fewshot.examples import SAME_COSINE, Examples
 from footwork.fewshot.forecast import Candidates, forecast_text, suggest
@@ -43,7 +43,6 @@ from footwork.files.folders import (
     require_free,
     write_json,
 )
-from footwork.files.paths import path_text
 from footwork.images.finding import find_images
 from footwork.images.held import ImagesLike
 from footwork.options import EncoderConfig, decoding_of
@@ -64,6 +63,7 @@ from zeroshot.labelled_images import (
     LabelledImages,
     SkippedImage,
     embed_files,
+    lacks_images,
     read_examples,
     without_folder,
 )
@@ -313,13 +313,14 @@ def teach(  # noqa: PLR0913 - the door for callers in Python
     overwrite = existing == "overwrite"
     require_free(Path(out), overwrite, (data_name(examples), model_id, *options.unlabelled))
     with TemporaryDirectory(prefix="footwork-") as files, heard(None, verbose=verbose):
-        images = read_examples(examples, Path(files))  # before a model is loaded in vain
+        place = Path(files)
+        images = read_examples(examples, place)  # before a model is loaded in vain
         from footwork.encoder.dual import DualEncoder
 
         encoder = DualEncoder(model_id, revision, how)
-        done = teach_files(encoder, images, Path(out), options, overwrite=overwrite)
+        done = teach_files(encoder, images, Path(out), options, overwrite=overwrite, files=place)
         done.classifier.origin = done.folder.absolute(), None, None, config
-    return replace(done, skipped=without_folder(done.skipped, files))
+    return done
 
 
 def teach_files(
@@ -329,24 +330,23 @@ def teach_files(
     options: TeachOptions,
     *,
     overwrite: bool = False,
+    files: Path | None = None,
 ) -> TaughtRun:
     """Teach a classifier on the embeddings of a model that is loaded.
 
-    Of the processes that were launched, which teach it together, one writes.
+    Of the processes that were launched, which teach it together, one writes. Images in `files` are
+    told as images in memory.
 
     Raises:
         ConfigError: `out` exists, or a setting is wrong.
         DataError: There is nothing to learn from.
     """
     rows, kept, skipped = embed_files(encoder, images.paths)
+    skipped, lost = without_folder(skipped, files), np.delete(images.targets, kept)
     counts = np.bincount(images.targets[kept], minlength=len(images.class_names))
-    for number in np.nonzero(counts == 0)[0].tolist():
-        first = path_text(images.paths[int((images.targets == number).argmax())])
-        reason = next(skip.reason for skip in skipped if skip.place == first)
-        raise DataError(
-            f"No image of the class {images.class_names[number]!r} can be read: {first}: {reason}. "
-            "Replace it, or remove the class."
-        )
+    for number in np.flatnonzero(counts == 0).tolist():
+        own = [skip for skip, target in zip(skipped, lost, strict=True) if target == number]
+        raise lacks_images(images.class_names[number], own or images.skipped)
     examples = Examples(rows, images.targets[kept], len(images.class_names))
     words, notes = None, images.notes
     if options.words != 0.0:
@@ -355,8 +355,11 @@ def teach_files(
         words = Words(embedded.classes, embedded.references, encoder.logit_scale)
         notes += embedded.notes
     lesson = learn(examples, words, options)
-    files = [f"{path.parent.name}/{path.name}" for path in map(images.paths.__getitem__, kept)]
-    notes += lesson_notes(lesson, images.class_names, files, options, "image")
+    names = [
+        path.name if path.parent == files else f"{path.parent.name}/{path.name}"
+        for path in map(images.paths.__getitem__, kept)
+    ]
+    notes += lesson_notes(lesson, images.class_names, names, options, "image")
     manifest = _manifest(encoder, images, lesson, options)
     classifier = TaughtClassifier(lesson.knowledge, manifest, lesson.thresholds, encoder)
     suggestions, not_read = _suggestions(classifier, encoder, rows, options)
@@ -367,7 +370,8 @@ def teach_files(
             classifier.save(folder)
     crew.from_main(None)  # none goes on before it is there
     classifier.origin = (out.absolute(),)
-    return TaughtRun(out, manifest, classifier, lesson, suggestions, notes, (*skipped, *not_read))
+    skipped = (*images.skipped, *skipped, *not_read)
+    return TaughtRun(out, manifest, classifier, lesson, suggestions, notes, skipped)
 
 
 def _suggestions(

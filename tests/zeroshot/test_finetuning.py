@@ -197,7 +197,7 @@ def test_an_unreadable_file_is_skipped_and_told(vit: str, examples: Path, tmp_pa
     assert sum(done.manifest["data"]["rows"].values()) == 30
     for path in (data / "navy").iterdir():
         path.write_text("no picture")
-    with pytest.raises(DataError, match="'navy' has no image to train on"):
+    with pytest.raises(DataError, match=r"'navy' has no image\. "):
         finetune(data, tmp_path / "other", config)
 
 

@@ -195,9 +195,41 @@ def test_an_unreadable_example_is_left_out_and_listed(folder: Path) -> None:
 def test_a_class_of_unreadable_examples_is_refused(folder: Path) -> None:
     (folder / "mole").mkdir()
     (folder / "mole" / "broken.jpg").touch()
-    with pytest.raises(DataError, match=r"No image of the class 'mole' can be read: .*too early"):
+    with pytest.raises(
+        DataError, match=r"The class 'mole' has no image\. .*broken.*too early\. Add"
+    ):
         taught(folder)
     assert not (folder.parent / "out").exists()
+
+
+def test_a_class_that_a_table_names_in_vain_is_refused_and_its_bad_rows_are_told(
+    folder: Path,
+) -> None:
+    paths = sorted(folder.rglob("*.jpg"))
+    rows = [
+        {"path": path, "label": [int("li" in path.stem), int("li" not in path.stem)]}
+        for path in paths
+    ]
+    bad = {"path": None, "label": [0, 1]}
+    options, out = TeachOptions(words=0), folder.parent / "out"
+    run = teach_files(StandInEncoder(), read_examples([*rows, bad]), out, options)
+    assert [str(skipped) for skipped in run.skipped] == [
+        "list of rows, row 13: it names no image file."
+    ]
+    for row in (*rows, bad):
+        row["label"] = [*row["label"], 0]
+    with pytest.raises(DataError, match=r"'2' has no image\. list of rows, row 13: it names"):
+        teach_files(StandInEncoder(), read_examples([*rows, bad]), out, options, overwrite=True)
+
+
+def test_an_image_in_memory_is_named_by_its_row(tmp_path: Path) -> None:
+    rows = [{"image": np.zeros((8, 8, 3), np.uint8), "label": n % 2} for n in range(4)]
+    encoder = StandInEncoder()
+    alike = encoder.encode_images([Path("alike.jpg")])
+    encoder.encode_images = lambda _: alike  # type: ignore[method-assign]
+    images, options = read_examples(rows, tmp_path), TeachOptions(words=0, refused=None)
+    run = teach_files(encoder, images, tmp_path / "out", options, files=tmp_path)
+    assert any("several labels: row 1, column 1 (0), row 2, column 1 (1)" in n for n in run.notes)
 
 
 def test_what_exists_is_not_overwritten_by_chance(folder: Path) -> None:
@@ -243,7 +275,7 @@ def test_a_suggestion_is_no_repetition_of_an_earlier_one() -> None:
         ([], "holds no image. Examples stand in one sub-folder a class"),
         (["loose.jpg"], "holds 1 image but no sub-folder"),
         (["cat/1.jpg"], "holds one class, 'cat': there is nothing to tell it from"),
-        (["cat/1.jpg", "dog/readme.txt"], "The class 'dog' is empty"),
+        (["cat/1.jpg", "dog/readme.txt"], "The class 'dog' has no image. No image in"),
         (["cat/1.jpg", "None/2.jpg"], "The class 'None' reads like the answer"),
         (["t-shirt/1.jpg", "t_shirt/2.jpg"], "'t-shirt' and 't_shirt' read the same"),
         (["cat/1.jpg", "___/2.jpg"], "The class '___' has no word in its name"),
