@@ -82,10 +82,14 @@ class Trial:
         return np.exp(log_softmax(self.logits))
 
     def abstention(self, target_accuracy: float) -> Abstention | None:
-        """The probability from which a share of the labels is right, if so many examples tell."""
-        rows = self.answered & self.judged
-        if not rows.any():
+        """The probability from which a share of the labels is right, if so many examples tell.
+
+        Copies of an input tell no more than one of them does.
+        """
+        rows = np.flatnonzero(self.answered & self.judged)
+        if not len(rows):
             return None
+        rows = rows[np.unique(self.groups[rows], return_index=True)[1]]
         top = self.probabilities()[rows].max(axis=1)
         return abstention_threshold(top, self.hits[rows], target_accuracy)
 
@@ -199,10 +203,11 @@ def forecast_text(forecast: dict[str, Any], thresholds: dict[str, Any], inputs: 
         if accuracy is not None:
             said = f"{accuracy['value']:.3f} ({accuracy['low']:.3f} to {accuracy['high']:.3f})"
         lines.append(f"  {name:<13} {said}")
-    lines.append(
-        f"Each of {forecast['judged']} examples was judged by a classifier that did not know it, "
-        "its settings included; what it would know with them is added."
-    )
+    if forecast["judged"]:
+        lines.append(
+            f"Each of {forecast['judged']} examples was judged by a classifier that did not know "
+            "it, its settings included; what it would know with them is added."
+        )
     share = chosen["words_share"]
     settings = [f"words {share:.0%}, examples {1 - share:.0%}"] + [
         f"{key} {value if isinstance(value, str) else format(value, 'g')}"

@@ -252,12 +252,13 @@ def lesson_notes(
         )
     if lesson.knowledge.words is not None and options.words is None and not trial.blend.share:
         notes.append(
-            f"The class names get no weight: {len(labels)} examples do not show them to "
-            "be better than chance. A `words` of 0.5 would give them half of it."
+            f"The class names get no weight: {len(labels)} examples do not show that they help. "
+            "A `words` of 0.5 would give them half of it."
         )
     if options.target_accuracy is not None and lesson.abstention is None and trial.judged.any():
+        told = len(np.unique(lesson.groups[trial.judged]))
         notes.append(
-            f"{int(trial.judged.sum())} examples do not show a probability from which "
+            f"{told} examples do not show a probability from which "
             f"{options.target_accuracy:.0%} of the labels are right, so none is withheld as unsure."
         )
     doubted = trial.mistaken()

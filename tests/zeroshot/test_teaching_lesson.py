@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from footwork.fewshot import forecast
 from footwork.fewshot.blend import Blend, HeldOut, choose_blend
 from footwork.fewshot.examples import Examples, leave_one_out
 from footwork.fewshot.familiarity import familiarity_threshold, learn_familiarity
+from footwork.fewshot.forecast import forecast_text
 from footwork.fewshot.knowledge import Words, learn, lesson_notes
 from footwork.fewshot.methods import METHODS
 from tests.zeroshot.clouds import WIDTH, accuracy, clouds, round_clouds, words_for
@@ -139,7 +141,9 @@ def test_words_below_chance_are_not_heard_and_that_is_said() -> None:
         lesson = learn(examples, wrong, DEFAULTS)
         assert lesson.knowledge.blend.share == 0.0
         notes = lesson_notes(lesson, "abc", [""] * len(examples), DEFAULTS, "image")
-        said = f"The class names get no weight: {3 * per_class} examples do not show them to be"
+        said = (
+            f"The class names get no weight: {3 * per_class} examples do not show that they help."
+        )
         assert any(said in note for note in notes)
     asked = learn(examples, wrong, TeachOptions(words=0.5))
     assert asked.knowledge.blend.share == 0.5
@@ -167,6 +171,13 @@ def test_copies_do_not_raise_the_forecast() -> None:
     assert "24 examples show 12 images more than once" in notes_of(twice)
 
 
+def test_copies_do_not_show_from_when_labels_are_right() -> None:
+    few = clouds((4, 4, 4), apart=3.0)
+    copied = Examples(np.repeat(few.embeddings, 8, axis=0), np.repeat(few.labels, 8), 3)
+    assert learn(copied, WORDS, DEFAULTS).abstention is None
+    assert "12 examples do not show a probability from which 95%" in notes_of(copied)
+
+
 def test_a_picture_under_two_labels_is_told() -> None:
     rows = FIVE.embeddings.copy()
     rows[12] = rows[1]
@@ -190,6 +201,9 @@ def test_one_example_a_class_gives_no_forecast_and_says_so() -> None:
     assert lesson.zero_shot is not None
     assert "Each class has one example" in notes_of(examples)
     assert learn(examples, None, TeachOptions()).trial.accuracy is None
+    told = forecast_text(lesson.forecast("abc"), asdict(lesson.thresholds), "images")
+    assert "zero-shot" in told
+    assert "was judged" not in told
 
 
 def test_two_classes_of_one_example_still_listen_to_the_examples() -> None:
