@@ -165,15 +165,12 @@ class TargetFolder:
 
     def place(
         self, source: Path, companions: Callable[[Path], Iterable[Path]] = lambda _: ()
-    ) -> Path | None:
+    ) -> Path:
         """Claim a name for a file: its own, or one with a number.
 
-        `companions` are what else has to be free for a target, and is claimed with it. Gives None
-        if the same content stands there already, under one of these names.
+        `companions` are what else has to be free for a target, and is claimed with it.
         """
         key = name_key(source.name)
-        if key in self._there and self._holds(source, self._there[key]):
-            return None
         for number in count(self._numbers[key]):
             name = source.stem + (f"-{number}" if number > 1 else "") + source.suffix
             target = self.path / name
@@ -184,15 +181,17 @@ class TargetFolder:
         self._taken |= keys
         return target
 
-    def _holds(self, source: Path, sizes: dict[int, list[str]]) -> bool:
+    def copy_of(self, source: Path) -> Path | None:
+        """What stands here of these names with the same content; it stands for one source only."""
+        sizes = self._there.get(name_key(source.name), {})
         with suppress(OSError):  # what cannot be read fails when it is placed
             names = sizes.get(source.stat().st_size, [])
             for name in names:
                 with suppress(OSError):
                     if are_identical(source, self.path / name):
-                        names.remove(name)  # it stands for one source only
-                        return True
-        return False
+                        names.remove(name)
+                        return self.path / name
+        return None
 
 
 def name_key(name: str) -> str:

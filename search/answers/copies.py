@@ -61,10 +61,10 @@ def copy_hits(hits: Iterable[Hit], folder: Path) -> CopyOutcome:
             failed.append(Fault(source, picture.reason))
             continue
         try:
-            target = target_folder.place(source)
-            if target is None:
+            if target_folder.copy_of(source):
                 there += 1
             else:
+                target = target_folder.place(source)
                 place_file(source, target, "copy")
                 copied.append((source, target))
         except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is

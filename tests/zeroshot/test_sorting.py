@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+from contextlib import chdir
 from itertools import count
 from pathlib import Path
 
@@ -123,6 +124,8 @@ def test_copies_of_an_earlier_run_are_not_sorted_into_another_folder(tmp_path: P
     assert "4 images stay: copies that an earlier run made." in plan.to_text()
     apply_plan(plan_sorting(labelled(tmp_path, LABELS), tmp_path / "moved", "move"))
     moved = {str(p.relative_to(tmp_path)): "cat" for p in (tmp_path / "moved").rglob("*.jpg")}
+    with chdir(tmp_path / "sorted/cat"):
+        assert plan_sorting([trees.Labelled(Path("1.jpg"), "cat")], Path("c"), "copy").copies == 1
     again = plan_sorting(labelled(tmp_path, moved), tmp_path / "second", "copy")
     assert (len(again.images), again.copies) == (4, 0)  # they are the only ones
 
@@ -154,6 +157,21 @@ def test_sidecars_go_where_their_images_go(tmp_path: Path) -> None:
         "b/3.raw": b"raw",  # shares its sidecar with the image: it stays with what it is made for
         "b/3.xmp": b"raw",
     }
+
+
+def test_an_image_without_an_ending_takes_its_sidecar_along_once(tmp_path: Path) -> None:
+    sort(planted(tmp_path, {"a/photo": "one", "a/photo.xmp": "<x/>"}), {"a/photo": "cat"}, "move")
+    assert files(tmp_path) == {"sorted/cat/photo": b"one", "sorted/cat/photo.xmp": b"<x/>"}
+
+
+def test_a_sidecar_that_came_after_the_copy_is_told(tmp_path: Path) -> None:
+    sort(planted(tmp_path, FILES), LABELS)
+    planted(tmp_path, {"b/1.jpg.xmp": "<x/>"})
+    plan = planned(tmp_path, LABELS)
+    reason = f"its sidecar 1.jpg.xmp is not beside the copy: copy it to {tmp_path}/sorted/cat/1-2"
+    assert [fault.reason for fault in plan.faults] == [f"{reason}.jpg.xmp"]
+    planted(tmp_path, {"sorted/cat/1-2.jpg.xmp": "<x/>"})
+    assert (planned(tmp_path, LABELS).there, planned(tmp_path, LABELS).faults) == (4, ())
 
 
 @pytest.mark.parametrize("how", ["copy", "move"])

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING
 from footwork.errors import ConfigError, DataError
 from footwork.files.faults import Fault, counted, fault_lines, first_lines, shortened, why
 from footwork.files.paths import path_line, shell_word
-from footwork.files.placing import How, TargetFolder, name_key, part_name, place_file, take_back
+from footwork.files.placing import (
+    How,
+    TargetFolder,
+    are_identical,
+    name_key,
+    part_name,
+    place_file,
+    take_back,
+)
 from footwork.files.plain_files import content_hash
 from footwork.images.ahead import DISK_READERS, decoded_ahead
 from footwork.images.finding import is_visible
@@ -218,7 +226,8 @@ class _Planner:
                 self.faults.append(Fault(path, fault))
             elif self._is_inside(path.parent):
                 self.inside += 1
-            elif path in self._recorded(path.parent.parent):  # the folders of labels are below it
+            # The folders of labels are below that of a record.
+            elif (full := Path(os.path.abspath(path))) in self._recorded(full.parent.parent):  # noqa: PTH100
                 self.copies += 1
             else:
                 self._place(path, self._folder(row.label))
@@ -227,18 +236,23 @@ class _Planner:
 
     def _place(self, path: Path, folder: TargetFolder) -> None:
         sidecars = sidecars_of(path)
+        if there := folder.copy_of(path):
+            self.there += 1
+            for own in sidecars:
+                copy = sidecar_beside(there, path, own)
+                if not (os.path.lexists(copy) and are_identical(own, copy)):
+                    reason = f"its sidecar {path_line(own.name)} is not beside the copy: copy it to"
+                    self.faults.append(Fault(path, f"{reason} {path_line(copy)}"))
+            return
         # A place has to be free even where there is none: the image must not come to one that
         # belongs to another.
         target = folder.place(
             path,
             lambda target: [sidecar_beside(target, path, own) for own in sidecars or (None,)],
         )
-        if target is None:
-            self.there += 1
-        else:
-            beside = self._names_in(path.parent).get(path.name.partition(".")[0], ())
-            companions = companions_of(path, beside)
-            self.images.append(PlannedImage(path, target, sidecars, companions))
+        beside = self._names_in(path.parent).get(path.name.partition(".")[0], ())
+        companions = companions_of(path, beside)
+        self.images.append(PlannedImage(path, target, sidecars, companions))
 
     def _target_folder(self, label: str | None) -> TargetFolder:
         folder = self._target / self._names.of(label)

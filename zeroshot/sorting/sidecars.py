@@ -271,7 +271,7 @@ def sidecars_of(image: Path) -> tuple[Path, ...]:
     full, short = image.with_name(f"{image.name}{_ENDING}"), image.with_suffix(_ENDING)
     # `os.path` takes a name that is too long for one that is not there.
     own = (full,) if os.path.isfile(full) else ()  # noqa: PTH113
-    if os.path.isfile(short):  # noqa: PTH113
+    if short != full and os.path.isfile(short):  # noqa: PTH113
         with suppress(OSError), os.scandir(image.parent) as entries:
             alike = {entry.name for entry in entries if PurePath(entry.name).stem == image.stem}
             return (*own, short) if alike <= {image.name, short.name} else own
