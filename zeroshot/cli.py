@@ -82,7 +82,8 @@ def label(
 
     Args:
         images: Folders, files, quoted patterns such as 'photos/**/*.jpg', or `-` for a list of
-            them on standard input, one a line; with --index none takes all images of the index.
+            folders and files on standard input, one a line; with --index none takes all images of
+            the index.
         what: Labels, and how they are put to the model.
         model: The model, and how it is run.
         index_options: An index whose embeddings are taken, and which of its images.

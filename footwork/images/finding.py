@@ -210,8 +210,8 @@ def find_images(
         sources: Folders, files, or patterns with `*`, `?`, `[…]` and `**`; one that does not exist
             is a `DataError`, as is that none holds an image.
         is_excluded: What is passed over in folders, with all below it.
-        listed: Those sources that a list of many names: one that is not there, or matches nothing,
-            is taken for a file, and whoever decodes it says why it is no image.
+        listed: Those sources that a list of many names: none is a pattern, and one that is not
+            there is taken for a file, and whoever decodes it says why it is no image.
         required: False finds nothing where no source holds an image.
     """
     if isinstance(sources, str):
@@ -265,11 +265,11 @@ class _Finder:
         elif fault is None:
             self._add_file(Path(name))
             return  # one that was named before is no lack of images
-        elif is_pattern(name) and (matches := list(self._reader.expand(Path(name)))):
-            self._add_matches(matches)
         elif is_listed:
             self._add_file(Path(name))
             return
+        elif is_pattern(name) and (matches := list(self._reader.expand(Path(name)))):
+            self._add_matches(matches)
         elif is_pattern(name):
             notes = self._reader.unlisted.values()
             raise DataError(" ".join([f"No file matches {name!r}. {_WHAT_TO_NAME}", *notes]))
@@ -295,21 +295,29 @@ class _Finder:
     def _add_folder(self, folder: Path) -> None:
         for _, entries in self._reader.walk(folder):
             for entry in entries:
-                ending = PurePath(entry.name).suffix.lower()
-                # A link to nowhere is taken along: decoding says what is wrong with it.
-                if has_image_ending(entry.name) and not is_folder(entry):
-                    self._add_file(Path(entry.path))
-                elif ending in UNREAD_ENDINGS and not is_folder(entry):
-                    self._unread[ending] += 1
+                if not is_folder(entry):
+                    self._add_entry(entry)
 
     def _add_matches(self, matches: Iterable[Path]) -> None:
         for path in matches:
             if is_folder(path):
                 self._add_folder(path)
-            elif has_image_ending(path.name):
-                self._add_file(path)
+            else:
+                self._add_entry(path)
+
+    def _add_entry(self, entry: os.DirEntry[str] | Path) -> None:
+        ending = PurePath(entry.name).suffix.lower()
+        # A link to nowhere is taken along: decoding says what is wrong with it.
+        if has_image_ending(entry.name):
+            self._add_file(Path(entry))
+        elif ending in UNREAD_ENDINGS and self._is_new(Path(entry)):
+            self._unread[ending] += 1
 
     def _add_file(self, path: Path) -> None:
+        if self._is_new(path):
+            self._paths.append(path)
+
+    def _is_new(self, path: Path) -> bool:
         # Folders are told by where they really are: `a/b/../x.jpg` or a link to `a` lead to one
         # image. A link to a file remains an image of its own, as its copy would.
         folder, name = os.path.split(path)  # of paths half of the time would go into their hashes
@@ -317,9 +325,9 @@ class _Finder:
         if real is None:
             # Unlike `Path.resolve` it raises at no loop of links.
             real = self._real[folder] = os.path.realpath(folder)
-        if (real, name) not in self._known:
-            self._known.add((real, name))
-            self._paths.append(path)
+        before = len(self._known)
+        self._known.add((real, name))
+        return len(self._known) > before
 
 
 def has_image_ending(name: str) -> bool:

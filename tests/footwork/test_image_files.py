@@ -140,7 +140,7 @@ def test_a_list_may_end_each_path_by_nul() -> None:
 
 
 def test_what_a_list_names_and_is_not_there_is_left_to_who_decodes_it(tmp_path: Path) -> None:
-    plant(tmp_path, "a.jpg", "b/c.jpg")
+    plant(tmp_path, "a.jpg", "x1.jpg", "b/c.jpg")
     listed = [str(tmp_path / name) for name in ("a.jpg", "no.jpg", "x[1].jpg", "b", "n" * 300)]
     found = find_images(listed, listed=set(listed))
     names = [path.name for path in found.paths]
@@ -173,6 +173,7 @@ def test_a_folder_that_cannot_be_read_is_noted(
 def test_kinds_that_are_not_read_are_counted_in_one_line(tmp_path: Path) -> None:
     plant(tmp_path, "a.jpg", "a.CR2", "b/b.cr2", "b/c.mov", "b/c.aae", "b/d.txt", ".e.mov")
     plant(tmp_path, "f.pdf/g.jpg")
+    assert find_images([f"{tmp_path}/**/*"]).unread == {".cr2": 2, ".mov": 1}
     found = find_images([tmp_path])
     assert found.unread == {".cr2": 2, ".mov": 1}
     assert found.remarks == ("3 files of kinds that are not read: 2 .cr2, 1 .mov.",)
