@@ -19,6 +19,7 @@ from footwork.help_page import DATA, METHOD, MODEL, OUTPUT, RATE, SPEED
 from footwork.methods.table import AdaptationConfig
 from footwork.settings import Settings
 
+DEFAULT_IMAGE_MODEL = "openai/clip-vit-base-patch32"
 Precision = Literal["auto", "bf16", "float32"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 Decode = Literal["draft", "exact"]

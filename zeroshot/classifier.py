@@ -17,12 +17,12 @@ from footwork.encoder.protocol import FileEncoder, ImageTextEncoder, TextEncoder
 from footwork.errors import ModelError
 from footwork.files.folders import read_manifest
 from footwork.images.held import ImagesLike, held_images
-from footwork.options import EncoderConfig
+from footwork.options import DEFAULT_IMAGE_MODEL, EncoderConfig
 from footwork.prompts.class_embeddings import OnProgress, Scorer, embed_labels, unit_rows, unseen
 from footwork.prompts.none_of_these import NONE_BELOW, presence, z_scores
 from footwork.prompts.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts
 from footwork.reloaded import Reloaded
-from zeroshot.options import DEFAULT_MODEL, ModelOptions, ZeroShotOptions, is_finetuned
+from zeroshot.options import ModelOptions, ZeroShotOptions, is_finetuned
 from zeroshot.rows import MANY, Answer, ImageAnswers, LabelledImage, labels_given
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class ZeroShotClassifier(VectorLabeller[LabelledImage]):
     @classmethod
     def load(
         cls,
-        model_id: str = DEFAULT_MODEL,
+        model_id: str = DEFAULT_IMAGE_MODEL,
         labels: Iterable[str] = (),
         options: ZeroShotOptions = DEFAULTS,
         revision: str | None = None,
@@ -302,4 +302,4 @@ def open_encoder(model: ModelOptions) -> DualEncoder:
     """Load the model that a command names."""
     from footwork.encoder.dual import DualEncoder
 
-    return DualEncoder(model.model_id or DEFAULT_MODEL, model.revision, model)
+    return DualEncoder(model.model_id or DEFAULT_IMAGE_MODEL, model.revision, model)

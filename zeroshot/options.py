@@ -14,13 +14,12 @@ from footwork.fewshot.methods import LearnOptions
 from footwork.finetuning.config import FinetuningConfig
 from footwork.help_page import DATA, INDEX, LABELS, METHOD, MODEL
 from footwork.methods.table import METHODS, PROBE
-from footwork.options import Decode, EncoderConfig, LabelSettings
+from footwork.options import DEFAULT_IMAGE_MODEL, Decode, EncoderConfig, LabelSettings
 from footwork.prompts.none_of_these import NONE_BELOW
 from footwork.settings import Settings
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from search.options import FilterOptions, StoreOptions
 
-DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 Augment = Literal["auto", "none", "flips", "crops"]
 
 
@@ -210,7 +209,7 @@ class TeachOptions(LearnOptions):
 class FinetuneConfig(LabelSettings, FinetuningConfig):
     """Everything that determines a fine-tuning run."""
 
-    model_id: Annotated[str, Parameter(name=["--model", "--model-id"]), MODEL] = DEFAULT_MODEL
+    model_id: Annotated[str, Parameter(name=["--model", "--model-id"]), MODEL] = DEFAULT_IMAGE_MODEL
     """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`: any image classifier
     or two-tower model of transformers."""
     features_from: Annotated[int | None, METHOD] = None

@@ -45,7 +45,7 @@ from footwork.files.folders import (
 )
 from footwork.images.finding import find_images
 from footwork.images.held import ImagesLike
-from footwork.options import EncoderConfig, decoding_of
+from footwork.options import DEFAULT_IMAGE_MODEL, EncoderConfig, decoding_of
 from footwork.processes import launched_processes
 from footwork.prompts.class_embeddings import embed_labels
 from footwork.prompts.templates import spoken
@@ -67,7 +67,7 @@ from zeroshot.labelled_images import (
     read_examples,
     without_folder,
 )
-from zeroshot.options import DEFAULT_MODEL, ModelOptions, TeachOptions
+from zeroshot.options import ModelOptions, TeachOptions
 from zeroshot.rows import LabelledImage, labels_given
 
 DEFAULTS = TeachOptions()
@@ -287,7 +287,7 @@ class TaughtRun(Shown):
 def teach(  # noqa: PLR0913 - the door for callers in Python
     examples: Any,
     out: Path | str,
-    model_id: str = DEFAULT_MODEL,
+    model_id: str = DEFAULT_IMAGE_MODEL,
     options: TeachOptions = DEFAULTS,
     *,
     config: EncoderConfig | None = None,

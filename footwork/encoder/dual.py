@@ -33,9 +33,8 @@ from footwork.inference.halving import ElasticBatch, unit_embeddings
 from footwork.inference.tokens import held_texts, of_one_length
 from footwork.models import checkpoints
 from footwork.models.hub import IMAGE_PRESETS, resolve_model_id
-from footwork.options import EncoderConfig
+from footwork.options import DEFAULT_IMAGE_MODEL, EncoderConfig
 
-DEFAULT_IMAGE_MODEL = "openai/clip-vit-base-patch32"
 DEFAULTS = EncoderConfig()
 SUPPORTED = (
     "Supported are the two-tower models of transformers, such as CLIP, SigLIP, SigLIP 2, "

@@ -118,24 +118,6 @@ def unseen(done: int, of: int) -> None:
     """Progress that nobody watches."""
 
 
-def class_embeddings(
-    encoder: TextEncoder, class_names: Sequence[str], templates: Sequence[str]
-) -> FloatArray:
-    """Average each class over prompt templates.
-
-    Source: prompt ensembling, Radford et al. 2021, section 3.1.4 (arXiv:2103.00020).
-
-    Args:
-        encoder: Embeds the prompts, D wide.
-        class_names: C names, as they read in a sentence.
-        templates: T prompts, each with one `{}`; their order does not matter.
-
-    Returns:
-        Shape (C, D), unit rows.
-    """
-    return prompt_embeddings(encoder, class_names, Prompts(tuple(templates)), EmbeddingCache())
-
-
 def prompt_embeddings(
     encoder: TextEncoder,
     class_names: Sequence[str],
@@ -144,6 +126,8 @@ def prompt_embeddings(
     on_progress: OnProgress = unseen,
 ) -> FloatArray:
     """Average each of C classes over its own prompts: unit rows, their mean, made unit again.
+
+    Source: prompt ensembling, Radford et al. 2021, section 3.1.4 (arXiv:2103.00020).
 
     Only classes that the cache does not hold are encoded, some 2,048 prompts at a time, and what is
     encoded is kept before the next are: a run that was ended goes on where it stood.

@@ -15,7 +15,7 @@ from footwork.errors import ConfigError, ImageError, StoreError
 from footwork.files.faults import counted
 from footwork.files.paths import path_line
 from footwork.images.finding import is_folder
-from footwork.options import decoding_of
+from footwork.options import DEFAULT_IMAGE_MODEL, decoding_of
 from footwork.processes import ALONE, ProcessGroup
 from search.exclusions import Exclusions
 from search.options import ModelOptions
@@ -38,7 +38,6 @@ from search.update.summary import Summary
 if TYPE_CHECKING:
     from footwork.encoder.dual import DualEncoder
 
-DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 BATCH = 256
 """Images at most that are written at once."""
 BATCH_SECONDS = 5.0
@@ -164,7 +163,9 @@ class Indexer:
                 model = replace(model, decode=model.decode or decoding_of(former.fingerprint))
             if former is not None and model.model_id is None:
                 model = replace(model, model_id=former.model_id, revision=former.revision)
-            self._encoder = DualEncoder(model.model_id or DEFAULT_MODEL, model.revision, model)
+            self._encoder = DualEncoder(
+                model.model_id or DEFAULT_IMAGE_MODEL, model.revision, model
+            )
         return self._encoder
 
 

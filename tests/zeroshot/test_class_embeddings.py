@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from footwork.arrays import FloatArray
 from footwork.prompts import class_embeddings as module
-from footwork.prompts.class_embeddings import EmbeddingCache, class_embeddings, prompt_embeddings
+from footwork.prompts.class_embeddings import EmbeddingCache, prompt_embeddings
 from footwork.prompts.templates import NAMED, Prompts
 from tests.zeroshot.stand_in import WIDTH, StandInEncoder
 
 NAMES = ["cat", "dog", "fire truck"]
 TEMPLATES = NAMED["short"]
+
+
+def class_embeddings(
+    encoder: StandInEncoder, names: Sequence[str], templates: Sequence[str]
+) -> FloatArray:
+    return prompt_embeddings(encoder, names, Prompts(tuple(templates)), EmbeddingCache())
 
 
 def cache_file(home: Path) -> Path:
@@ -179,7 +187,7 @@ def test_another_process_reads_what_this_one_wrote() -> None:
     class_embeddings(StandInEncoder(), NAMES, TEMPLATES)
     program = (
         "from tests.zeroshot.stand_in import StandInEncoder\n"
-        "from footwork.prompts.class_embeddings import class_embeddings\n"
+        "from tests.zeroshot.test_class_embeddings import class_embeddings\n"
         "encoder = StandInEncoder()\n"
         f"class_embeddings(encoder, {NAMES}, {TEMPLATES})\n"
         "import sys\n"
