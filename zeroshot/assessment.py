@@ -20,8 +20,8 @@ from footwork.evaluation.logits import log_softmax, sigmoid
 from footwork.files.faults import shortened
 from footwork.files.folders import read_manifest
 from footwork.prompts.class_embeddings import EmbeddingCache, Scorer, prompt_embeddings, unit_rows
-from footwork.prompts.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts, spoken
-from zeroshot.classifier import ZeroShotClassifier
+from footwork.prompts.templates import Prompts, spoken
+from zeroshot.classifier import ZeroShotClassifier, label_prompts
 from zeroshot.evaluation import TOP, Answered, ClassRecall, ImageEvaluation, SetScore, WrongImage
 from zeroshot.labelled_images import (
     LabelledImages,
@@ -191,7 +191,10 @@ def evaluate_images(
     names = by_words.labels if by_words else checked_class_names(list(map(spoken, labels)))
     if by_words:
         known = {spoken(label).casefold(): label for label in labels}
-        found = (known.get(spoken(name).casefold(), name) for name in images.class_names)
+        found = (
+            name if name in labels else known.get(spoken(name).casefold(), name)
+            for name in images.class_names
+        )
         images = replace(images, class_names=tuple(found))
     _require_comparable(images.class_names, labels, by_words=by_words is not None)
     if taught is not None:
@@ -263,13 +266,11 @@ def _prompt_sets(
     encoder: TextEncoder, names: Sequence[str], options: EvaluateOptions
 ) -> dict[str, Prompts]:
     """By name: the options' `templates`, the usual ones of the model, and those to compare with."""
-    default = DEFAULT if encoder.logit_bias is None else SIGMOID_DEFAULT
     sets: dict[str, Prompts] = {}
     for wanted in (options.templates, None, *options.compare):
-        prompts = load_prompts(wanted, default)
-        prompts.require_known(names)
+        prompts = label_prompts(encoder, wanted).among(names)
         if prompts not in sets.values():
-            sets[default[0] if wanted is None else wanted] = prompts
+            sets[prompts.templates[0] if wanted is None else wanted] = prompts
     return sets
 
 

@@ -217,7 +217,7 @@ def embed_labels(
 
     Prompts of a class that is not there are a `ConfigError`.
     """
-    prompts.require_known(class_names)
+    prompts = prompts.among(class_names)
     cache = EmbeddingCache()
     classes = prompt_embeddings(encoder, class_names, prompts, cache, on_progress)
     words, shared = reference_words(encoder.model_id), Prompts(prompts.templates)

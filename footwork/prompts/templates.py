@@ -57,14 +57,21 @@ class Prompts:
             return max(self.of(class_name), key=len)
         return max(self.templates, key=len).replace(SLOT, class_name)  # each has one slot
 
-    def require_known(self, class_names: Sequence[str]) -> None:
-        """Refuse prompts of classes that are not there, by a `ConfigError`."""
-        unknown = sorted(self.by_class.keys() - set(class_names))
-        if unknown:
+    def among(self, class_names: Sequence[str]) -> Prompts:
+        """The prompts of these classes, which may be called as their names are spoken.
+
+        Prompts of a class that is not there are a `ConfigError`.
+        """
+        known = set(class_names)
+        if unknown := sorted(name for name in self.by_class if not known & {name, spoken(name)}):
             raise ConfigError(
                 f"The prompts name the class {unknown[0]!r}, which is none of the "
                 f"{len(class_names)} labels. Add it to the labels, or take it out."
             )
+        named = {
+            name if name in known else spoken(name): own for name, own in self.by_class.items()
+        }
+        return Prompts(self.templates, named)
 
 
 def load_prompts(name_or_path: str | None, default: Sequence[str] = DEFAULT) -> Prompts:

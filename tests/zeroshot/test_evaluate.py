@@ -158,6 +158,23 @@ def test_words_of_a_folder_name_are_read_apart(tmp_path: Path) -> None:
     assert found.wrong == ()
 
 
+@pytest.mark.parametrize("name", ["fire_truck", "fire truck"])
+def test_prompts_name_a_class_as_it_is_written_or_spoken(tmp_path: Path, name: str) -> None:
+    images = collection(tmp_path / "all", {"fire_truck": ["engine"], "cat": ["cat"]})
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps({name: ["an engine"]}))
+    assert evaluate(images, EvaluateOptions(templates=str(path), compare=())).wrong == ()
+
+
+def test_a_class_that_differs_from_another_in_case_is_its_own(tmp_path: Path) -> None:
+    labels = ("Polish", "polish", "CAT")
+    rows = [{"path": tmp_path / f"{label}.jpg", "label": label} for label in labels]
+    classifier = ZeroShotClassifier(StandInEncoder(), ["Polish", "polish", "cat"])
+    images, alone = read_labelled_images(rows), EvaluateOptions(compare=())
+    found = evaluate_images(StandInEncoder(), images, alone, classifier)
+    assert [each.images for each in found.per_class] == [1, 1, 1]
+
+
 def test_a_sigmoid_model_is_judged_label_by_label(mixed: LabelledImages) -> None:
     soft, sigmoid = evaluate(mixed), evaluate(mixed, bias=-12.0)
     assert sum(each.rows for each in soft.calibration.bins_before) == soft.images

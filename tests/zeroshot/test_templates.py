@@ -91,9 +91,9 @@ def test_single_classes_may_have_prompts_of_their_own(tmp_path: Path) -> None:
     prompts = load_prompts(path, SIGMOID_DEFAULT)
     assert prompts.of("crane") == ("a crane, a tall machine", "a crane, which lifts loads")
     assert prompts.of("bird") == ("This is a photo of bird.",)
-    prompts.require_known(["bird", "crane"])
+    assert prompts.among(["bird", "crane"]) == prompts
     with pytest.raises(ConfigError, match="name the class 'crane', which is none of the 2 labels"):
-        prompts.require_known(["bird", "Crane"])
+        prompts.among(["bird", "Crane"])
 
 
 @pytest.mark.parametrize(
