@@ -26,6 +26,7 @@ from zeroshot.evaluation import TOP, Answered, ClassRecall, ImageEvaluation, Set
 from zeroshot.labelled_images import (
     LabelledImages,
     embed_labelled_images,
+    embeddings_hash,
     read_labelled_images,
     without_folder,
 )
@@ -234,7 +235,7 @@ def evaluate_images(
         answered=_answered(detailed.labelled, hits),
         wrong=_wrong_images(images.paths, labels, targets, logits, shares),
         skipped=images.skipped,
-        notes=(*images.notes, *detailed.notes, *notes, *_choice_notes(sets, taught, images.source)),
+        notes=(*images.notes, *detailed.notes, *notes, *_choice_notes(sets, taught, embeddings)),
     )
 
 
@@ -399,7 +400,7 @@ def _notes(
 
 
 def _choice_notes(
-    sets: Mapping[str, Prompts], taught: TaughtClassifier | None, source: str
+    sets: Mapping[str, Prompts], taught: TaughtClassifier | None, embeddings: FloatArray
 ) -> list[str]:
     """What figures are worth by which something was chosen."""
     notes = []
@@ -410,9 +411,7 @@ def _choice_notes(
         )
     if taught is None:
         return notes
-    examples = taught.manifest.get("data", {}).get("path")
-    same = examples is not None and Path(examples).resolve() == Path(source).resolve()
-    if same and ("/" in source or Path(source).exists()):  # what is in memory is named by its type
+    if taught.manifest.get("data", {}).get("embeddings_sha256") == embeddings_hash(embeddings):
         notes.append(
             "These are the examples that it was taught by: the figures say nothing of new images. "
             "Its own forecast, of examples left out, does."

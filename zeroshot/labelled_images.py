@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -240,6 +241,11 @@ def embed_files(
             rows.append(encoded.embedding)
             kept.append(number)
     return np.stack(rows) if rows else np.zeros((0, 0), np.float32), kept, tuple(skipped)
+
+
+def embeddings_hash(rows: FloatArray) -> str:
+    """By which embeddings of the same images, (N, D), are known again."""
+    return sha256(np.ascontiguousarray(rows, dtype="<f4").tobytes()).hexdigest()
 
 
 def _images_of_table(table: Table, folder: Path, stated: StatedLabels) -> LabelledImages:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,7 +42,7 @@ from footwork.files.folders import (
     require_free,
     write_json,
 )
-from footwork.images.finding import find_images
+from footwork.images.finding import FoundImages, find_images
 from footwork.images.held import ImagesLike
 from footwork.options import DEFAULT_IMAGE_MODEL, EncoderConfig, decoding_of
 from footwork.processes import launched_processes
@@ -63,6 +62,7 @@ from zeroshot.labelled_images import (
     LabelledImages,
     SkippedImage,
     embed_files,
+    embeddings_hash,
     lacks_images,
     read_examples,
     without_folder,
@@ -341,6 +341,8 @@ def teach_files(
         ConfigError: `out` exists, or a setting is wrong.
         DataError: There is nothing to learn from.
     """
+    # Found before the work, which would be in vain.
+    unlabelled = find_images(options.unlabelled) if options.unlabelled else FoundImages((), ())
     rows, kept, skipped = embed_files(encoder, images.paths)
     skipped, lost = without_folder(skipped, files), np.delete(images.targets, kept)
     counts = np.bincount(images.targets[kept], minlength=len(images.class_names))
@@ -348,7 +350,7 @@ def teach_files(
         own = [skip for skip, target in zip(skipped, lost, strict=True) if target == number]
         raise lacks_images(images.class_names[number], own or images.skipped)
     examples = Examples(rows, images.targets[kept], len(images.class_names))
-    words, notes = None, images.notes
+    words, notes = None, (*images.notes, *unlabelled.remarks)
     if options.words != 0.0:
         names = [spoken(name) for name in images.class_names]
         embedded = embed_labels(encoder, names, label_prompts(encoder, options.templates))
@@ -362,7 +364,7 @@ def teach_files(
     notes += lesson_notes(lesson, images.class_names, names, options, "image")
     manifest = _manifest(encoder, images, lesson, options)
     classifier = TaughtClassifier(lesson.knowledge, manifest, lesson.thresholds, encoder)
-    suggestions, not_read = _suggestions(classifier, encoder, rows, options)
+    suggestions, not_read = _suggestions(classifier, unlabelled.paths, rows, options)
     manifest["label_next"] = [asdict(each) | {"path": str(each.path)} for each in suggestions]
     crew = launched_processes()
     if crew.is_main:
@@ -376,14 +378,13 @@ def teach_files(
 
 def _suggestions(
     classifier: TaughtClassifier,
-    encoder: ImageTextEncoder,
+    paths: Sequence[Path],
     examples: FloatArray,
     options: TeachOptions,
 ) -> tuple[tuple[Suggestion, ...], tuple[SkippedImage, ...]]:
-    if not options.unlabelled:
+    if not paths:
         return (), ()
-    paths = find_images(options.unlabelled).paths
-    rows, kept, skipped = embed_files(encoder, paths)
+    rows, kept, skipped = embed_files(classifier.encoder, paths)
     if not kept:
         return (), skipped
     new = (rows @ examples.T).max(axis=1) <= SAME_COSINE
@@ -399,7 +400,6 @@ def _suggestions(
 def _manifest(
     encoder: ImageTextEncoder, images: LabelledImages, lesson: Lesson, options: TeachOptions
 ) -> dict[str, Any]:
-    rows = np.ascontiguousarray(lesson.examples.embeddings, dtype="<f4")
     counts = zip(images.class_names, lesson.examples.counts.tolist(), strict=True)
     return {
         "footwork": version("footwork"),
@@ -414,7 +414,7 @@ def _manifest(
         "data": {
             "path": images.source,
             "examples": dict(counts),
-            "embeddings_sha256": sha256(rows.tobytes()).hexdigest(),
+            "embeddings_sha256": embeddings_hash(lesson.examples.embeddings),
         },
         "forecast": lesson.forecast(images.class_names),
         "knowledge": knowledge_manifest(options.method, lesson.knowledge),

@@ -78,7 +78,8 @@ def test_it_says_whether_the_images_are_new_to_it(
 ) -> None:
     same = evaluate(examples, taught=taught)
     assert any("say nothing of new images" in note for note in same.notes)
-    new = evaluate(collection(tmp_path / "new", NEW), taught=taught)
+    new = replace(collection(tmp_path / "new", NEW), source=examples.source)
+    new = evaluate(new, taught=taught)
     assert any("none of these images was among the examples" in note for note in new.notes)
 
 

@@ -248,6 +248,9 @@ def test_it_says_which_images_to_label_next(folder: Path) -> None:
     new_pictures(folder)
     (folder.parent / "new" / "a lion.jpg").touch()  # an example already
     (folder.parent / "new" / "broken.jpg").touch()
+    (folder.parent / "new" / "raw.cr2").touch()
+    with pytest.raises(DataError, match="Cannot find 'gone'"):  # before anything is embedded
+        teach_files(None, read_examples(folder), folder, TeachOptions(unlabelled=(Path("gone"),)))  # type: ignore[arg-type]
     run = taught(folder, TeachOptions(unlabelled=(folder.parent / "new",), suggestions=2))
     assert [one.path.stem for one in run.suggestions] == ["robin next to lion", "a toaster"]
     assert run.suggestions[1].reason.startswith("like none of the classes; nearest to")
@@ -256,6 +259,7 @@ def test_it_says_which_images_to_label_next(folder: Path) -> None:
     assert said.startswith(f"{run.folder} was taught 3 classes by 12 images: discriminant")
     assert "Expected accuracy on new images of the kind (95 % interval):" in said
     assert f"Label these next:\n  {run.suggestions[0].path}: " in said
+    assert "1 file of kinds that are not read: 1 .cr2." in run.notes
     told = [each["path"] for each in run.manifest["label_next"]]
     assert told == [str(one.path) for one in run.suggestions]
 
