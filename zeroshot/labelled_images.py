@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from footwork.arrays import FloatArray
-from footwork.class_names import class_name, look_alike
+from footwork.class_names import checked_class_names, class_name, look_alike
 from footwork.console import watched
 from footwork.encoder.protocol import FileEncoder
 from footwork.errors import ConfigError, DataError, ImageError
@@ -185,11 +185,21 @@ def images_of(
 
 
 def split_folders(folder: Path) -> tuple[dict[str, Path], Notes]:
-    """The sub-folders of a folder by their names, where all are called like splits."""
+    """The sub-folders of a folder by their names, where all are called like splits.
+
+    Several that are, and hold folders, beside others are a `DataError`: they are no classes.
+    """
     below = _folders_in(folder)
-    if not below or any(name.lower() not in _CALLED_LIKE_SPLITS for name in below):
+    others = sorted(name for name in below if name.lower() not in _CALLED_LIKE_SPLITS)
+    splits = sorted(name for name in below.keys() - others if _folders_in(below[name]))
+    if others and len(splits) > 1:
+        raise DataError(
+            f"{folder} holds the splits {', '.join(splits)} and beside them what is none: "
+            f"{shortened(others, _LISTED)}. Move that elsewhere, or name one: {folder / splits[-1]}"
+        )
+    if others or not below:
         return {}, ()
-    if not any(map(_folders_in, below.values())):
+    if not splits:
         raise DataError(
             f"The sub-folders of {folder} are called like splits ({', '.join(sorted(below))}), and "
             f"there is no class in them. {_HOW}"
@@ -484,17 +494,18 @@ def _class_folders(folder: Path) -> LabelledImages:
 
 
 def _require_readable_names(names: Sequence[str]) -> None:
-    """Refuse names that a model would read alike, or as no class."""
+    """Refuse names that a model would read alike, or as no class, or that cannot be printed."""
     known: dict[str, str] = {}
     for name in names:
         words = spoken(name).casefold()
         if words in _MEANS_NO_CLASS:
             raise DataError(
-                f"The class {name!r} reads like the answer for images of no class. Rename the "
-                "folder by what it shows, background for one, or remove it."
+                f"The class {name!r} reads like the answer for images of no class. Rename it by "
+                "what it shows, background for one, or leave it out."
             )
         if not words:
-            raise DataError(f"The class {name!r} has no word in its name. Rename the folder.")
+            raise DataError(f"The class {name!r} has no word in its name. Rename it.")
         if words in known:
             raise DataError(f"The classes {known[words]!r} and {name!r} read the same. Rename one.")
         known[words] = name
+    checked_class_names(names)  # bytes that are no UTF-8 could not be published

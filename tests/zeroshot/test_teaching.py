@@ -283,6 +283,8 @@ def test_a_suggestion_is_no_repetition_of_an_earlier_one() -> None:
         (["cat/1.jpg", "None/2.jpg"], "The class 'None' reads like the answer"),
         (["t-shirt/1.jpg", "t_shirt/2.jpg"], "'t-shirt' and 't_shirt' read the same"),
         (["cat/1.jpg", "___/2.jpg"], "The class '___' has no word in its name"),
+        (["cat/1.jpg", "caf\udce9/2.jpg"], r"cannot be printed: 'caf\\udce9'"),
+        (["test/a/1.jpg", "train/a/1.jpg", "more/a/1.jpg"], r"splits test, train and .*: more\."),
     ],
 )
 def test_folders_that_cannot_teach_are_refused(tmp_path: Path, names: list[str], said: str) -> None:
@@ -290,7 +292,7 @@ def test_folders_that_cannot_teach_are_refused(tmp_path: Path, names: list[str],
         (tmp_path / "examples" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "examples" / name).touch()
     (tmp_path / "examples").mkdir(exist_ok=True)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises((ConfigError, DataError), match=said):
         read_examples(tmp_path / "examples")
 
 
