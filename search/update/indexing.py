@@ -153,8 +153,10 @@ class Indexer:
 
         `former`, of the index that it replaces, settles what is not said.
         """
-        if self._encoder is None and embedder is not None:
-            self._encoder = load_model(embedder, self.model)
+        if embedder is not None:
+            # Another process may have switched the index since one was loaded.
+            if self._encoder is None or self._encoder.fingerprint != embedder.fingerprint:
+                self._encoder = load_model(embedder, self.model)
         elif self._encoder is None:
             from footwork.encoder.dual import DualEncoder
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from footwork.errors import DataError, StoreError
+from footwork.errors import ConfigError, DataError, StoreError
 from search.paths import absolute_path
 from search.place import IndexFolder, Place
 from search.update.indexing import Indexer
@@ -26,7 +26,7 @@ _LONGEST = 60_000
 
 
 def watched_updates(indexer: Indexer, roots: Sequence[str]) -> Iterator[Summary]:
-    """Index what changes below some roots, until the caller is interrupted.
+    """Index what changes below the roots of an index, until the caller is interrupted.
 
     What changed before it began, while an update was running or while a root was away, is found
     first. Updates that changed nothing are left out, unless one before them was put off. Roots are
@@ -38,8 +38,9 @@ def watched_updates(indexer: Indexer, roots: Sequence[str]) -> Iterator[Summary]
             continue
         was_put_off = is_put_off
         try:
-            summary = indexer.index(roots)
-        except (DataError, StoreError) as error:  # a drive may come back, another process may write
+            summary = indexer.index()  # all roots: to name one takes in again what was removed
+        # A drive may come back, even that of the index, and another process may end.
+        except (ConfigError, DataError, StoreError) as error:
             summary = Summary(notes=[str(error)], is_put_off=True)
         is_put_off = summary.is_put_off
         is_news = bool(summary.notes) and str(summary.notes) != told

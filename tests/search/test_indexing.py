@@ -18,7 +18,7 @@ from search import ImageIndex
 from search.options import ModelOptions
 from search.place import IndexFolder
 from search.update import watching
-from search.update.indexing import Indexer
+from search.update.indexing import Indexer, remove_images
 from search.update.summary import Summary
 from search.update.watching import own_files, watched_updates
 from tests.dual_encoders import build_dual_encoder
@@ -100,6 +100,21 @@ def test_an_index_that_was_opened_before_another_model_took_over_answers_by_that
     (tmp_path / "index" / "generation-2" / "vectors.f32").unlink()
     with ImageIndex.open(tmp_path / "index") as spoilt, pytest.raises(StoreError, match="missing"):
         spoilt.query("a dog")
+
+
+def test_what_comes_after_a_switch_by_another_process_is_embedded_by_the_new_model(
+    tmp_path: Path, models: tuple[Path, Path]
+) -> None:
+    [old] = save_pictures(tmp_path / "photos", 1)
+    indexer(tmp_path / "index", models[0]).index([old.parent])
+    following = indexer(tmp_path / "index")
+    save_pictures(old.parent, 1, first=1)
+    assert following.index().added == 1  # by the old model, which stays loaded
+    indexer(tmp_path / "index", models[1]).index()
+    [new] = save_pictures(old.parent, 1, first=2)
+    assert following.index().added == 1
+    with ImageIndex.open(tmp_path / "index") as index:
+        np.testing.assert_allclose(index.vectors([new]), index.encode_images(new), atol=1e-5)
 
 
 def test_the_same_model_by_another_name_is_no_switch(
@@ -210,6 +225,20 @@ def test_a_missing_root_does_not_hold_up_the_others(
         shutil.copy(picture, other / "there.png")
         assert next(updates).added == 1
     assert len(holdings(place)) == 4
+
+
+def test_a_root_that_is_removed_while_it_is_watched_stays_away(
+    elsewhere: tuple[IndexFolder, Path], kept: Path
+) -> None:
+    place, picture = elsewhere
+    with closing(place.open()) as store:
+        store.set_roots(roots := [str(kept), str(picture.parent)])
+    with closing(watched_updates(Indexer(place), roots)) as updates:
+        assert next(updates).added == 1
+        remove_images(place, [kept], gone=False)
+        shutil.copy(picture, picture.with_name("new.png"))
+        assert next(updates).added == 1
+    assert {Path(path).parent for path in holdings(place)} == {picture.parent}
 
 
 def _deleted(root: Path, kept: Path, updates: Iterator[Summary]) -> None:
