@@ -112,11 +112,11 @@ def _write_parquet(store: Store, out: Path, where: Filter) -> int:
 
 def _write_numpy(store: Store, out: Path, where: Filter) -> int:
     count, width = 0, store.embedder.width
-    vectors, rows, model = (out.with_suffix(ending) for ending in NUMPY_ENDINGS)
+    rows, model = map(out.with_suffix, NUMPY_ENDINGS[1:])
     with ExitStack() as published:
         # The last to be entered is the first to appear: the embeddings come last.
         vectors_part, rows_part, model_part = (
-            published.enter_context(published_file(path)) for path in (vectors, rows, model)
+            published.enter_context(published_file(path)) for path in (out, rows, model)
         )
         with vectors_part.open("r+b") as array, rows_part.open("w", encoding="utf-8") as lines:
             begin = _write_header(array, 0, width)

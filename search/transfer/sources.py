@@ -319,7 +319,7 @@ def find_parts(folder: Path) -> list[Path]:
 class ArraySource(FileSource):
     """Vectors that a caller holds, (N, D), and the files of their N images; rows count from 0.
 
-    `ValueError` where the shapes are others.
+    `ValueError` where the shapes are others, `DataError` where a vector is none.
     """
 
     def __init__(self, paths: Sequence[str | Path], vectors: ArrayLike, width: int) -> None:
@@ -331,6 +331,8 @@ class ArraySource(FileSource):
                 f"`vectors` must be numbers of shape ({len(self._paths)}, {width}): a row for each "
                 f"path, as wide as the index's model gives them. Got {kind} of shape {shape}."
             )
+        for _, part, first in self._parts():  # before the first of them is written
+            self._unit_rows(part, first)
 
     def _parts(self) -> Iterator[tuple[list[Mapping[str, Any]], RealArray, int]]:
         for start in range(0, len(self._paths), BATCH):

@@ -189,9 +189,10 @@ def _opened(place: Place, embedder: Embedder) -> Store:
 
 
 def _write(store: Store, batch: Changes, transfer: Transfer) -> None:
-    images, unreadable = batch.embedded, batch.unreadable
-    paths = [one.record.path for one in images] + [one.path for one in unreadable]
+    unreadable = batch.unreadable
+    paths = [one.record.path for one in batch.embedded] + [one.path for one in unreadable]
     known = store.records(paths)
+    images = [replace(one, record=_labelled(one.record, known)) for one in batch.embedded]
     there = store.vectors([one.record.path for one in images if _is_known(one.record, known)])
     nothing = np.zeros(0, np.float32)
     new = [
@@ -208,6 +209,13 @@ def _write(store: Store, batch: Changes, transfer: Transfer) -> None:
     transfer.absent += sum(not one.record.present for one in new)
     transfer.unreadable += len(faults)
     transfer.unchanged += len(paths) - len(new) - len(faults)
+
+
+def _labelled(record: ImageRecord, known: dict[str, ImageRecord]) -> ImageRecord:
+    """One that comes without labels keeps those that its content was given here."""
+    there = known.get(record.path)
+    is_same = there is not None and there.content == record.content
+    return replace(record, labels=there.labels) if is_same and not record.labels else record
 
 
 def _is_known(record: ImageRecord, known: dict[str, ImageRecord]) -> bool:

@@ -220,7 +220,9 @@ def test_vectors_made_elsewhere_are_taken_in_and_nothing_is_embedded(
         assert again(index.store, tmp_path / "photos").unchanged == 3
         with pickle.loads(pickle.dumps(index)) as sent:
             np.testing.assert_array_equal(sent.vectors(paths), index.vectors(paths))
+        index.store.write_labels([(str(paths[0]), {"cat": 0.5})])
         index.add(paths[0], -vectors[:1])
+        assert index.store.records([str(paths[0])])[str(paths[0])].labels == {"cat": 0.5}
         np.testing.assert_allclose(index.vectors(paths[0]), unit(-vectors[:1]), atol=1e-6)
 
 
@@ -252,6 +254,7 @@ def test_vectors_that_fit_no_images_are_refused_before_any_is_written(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("search.transfer.sources.BATCH", 1)
     paths = save_pictures(tmp_path / "photos", 2)
     with filled(engine, "refused") as index:
         wrong = r"numbers of shape \(2, 16\): .* Got float64 of shape \(2, 3\)"

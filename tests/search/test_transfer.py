@@ -91,6 +91,16 @@ def test_a_second_copy_writes_nothing(place: IndexFolder, tmp_path: Path) -> Non
         assert store.counts().details == counted
 
 
+def test_labels_that_only_the_copy_has_stay(place: IndexFolder, tmp_path: Path) -> None:
+    target, added = IndexFolder(tmp_path / "target"), ("/p/deep/b.jpg", {"dog": 0.5})
+    copy_index(IndexSource(place), target)
+    with closing(target.open()) as store:
+        store.write_labels([added])
+    assert copy_index(IndexSource(place), target).unchanged == 7
+    with closing(target.open()) as store:
+        assert store.records([added[0]])[added[0]].labels == added[1]
+
+
 def test_a_copy_that_was_interrupted_is_completed(
     place: IndexFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +281,8 @@ def test_an_export_replaces_what_an_export_wrote_and_nothing_else(
             with pytest.raises(ConfigError, match=rf"{foreign.name} is not replaced"):
                 export_images(store, foreign)
             assert foreign.read_bytes() == b"mine"
+        export_images(store, tmp_path / "all.NPY")
+        assert (vectors.read_bytes(), len(np.load(tmp_path / "all.NPY"))) == (b"mine", 5)
         vectors.unlink()
         for where in (Filter(), Filter(folders=("/none",)), Filter()):
             export_images(store, vectors, where)
