@@ -134,7 +134,9 @@ class ImageIndex:
         """
         from search.update.indexing import Indexer  # reads images: a query in words does not
 
-        return Indexer(self._place_to_write(wait), _model(self._config)).index(_listed(roots))
+        done = Indexer(self._place_to_write(wait), _model(self._config)).index(_listed(roots))
+        self._follow(self.store)  # another process may have switched the model
+        return done
 
     def query(
         self,

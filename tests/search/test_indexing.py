@@ -93,10 +93,12 @@ def test_an_index_that_was_opened_before_another_model_took_over_answers_by_that
 ) -> None:
     save_pictures(tmp_path / "photos", 3)
     indexer(tmp_path / "index", models[0]).index([tmp_path / "photos"])
-    with ImageIndex.open(tmp_path / "index") as opened:
+    with ImageIndex.open(tmp_path / "index") as opened, ImageIndex.open(opened.place.path) as other:
         indexer(tmp_path / "index", models[1]).index()
         assert opened.query("a dog").nearest is not None
         assert opened.store.embedder.model_id == str(models[1])
+        save_pictures(tmp_path / "photos", 1, first=3)
+        assert (other.update().added, len(other)) == (1, 4)
     (tmp_path / "index" / "generation-2" / "vectors.f32").unlink()
     with ImageIndex.open(tmp_path / "index") as spoilt, pytest.raises(StoreError, match="missing"):
         spoilt.query("a dog")
