@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from zlib import crc32
 
 from footwork.errors import FootworkError, StoreError
@@ -79,12 +79,7 @@ class IndexFolder:
         lock = self.path / _LOCK
         with ExitStack() as held:
             try:
-                others = not self.exists and self.path.is_dir() and not lock.exists()
-                if others and any(self.path.iterdir()) and not self.generations():
-                    raise StoreError(
-                        f"{self.path} holds other files. Name an empty or a new folder with "
-                        "--index."
-                    )
+                self._require_no_other()
                 followed(self.path).mkdir(parents=True, exist_ok=True)
                 try:
                     held.enter_context(exclusive_lock(lock))
@@ -108,6 +103,17 @@ class IndexFolder:
                     "writable, or name another with --index."
                 ) from error
             yield
+
+    def _require_no_other(self) -> None:
+        """Refuse a folder of something else; a damaged manifest passes: it is to be repaired."""
+        if self.exists:
+            with suppress(OSError, ValueError):
+                self._require_index(read_object(self.path / MANIFEST))
+        elif self.path.is_dir() and not (self.path / _LOCK).exists():
+            if any(self.path.iterdir()) and not self.generations():
+                raise StoreError(
+                    f"{self.path} holds other files. Name an empty or a new folder with --index."
+                )
 
     def left_over(self) -> list[Path]:
         """Temporary files and folders of `footwork.files.folders`, of a process that was killed."""
@@ -187,11 +193,7 @@ class IndexFolder:
             found = read_object(self.path / MANIFEST)
         except (OSError, ValueError) as error:
             raise self._damaged("cannot be read") from error
-        if found.get("kind") != KIND:
-            raise StoreError(
-                f"{self.path} is no index but something else that Footwork made. Name a folder "
-                "that footwork search index made, or another one for a new index, with --index."
-            )
+        self._require_index(found)
         if found.get("format") != FORMAT:
             raise StoreError(
                 f"The index in {self.path} has format {found.get('format')!r:.40}; this version of "
@@ -207,6 +209,13 @@ class IndexFolder:
                 "Move the folder here, or copy it."
             )
         return self.path / name
+
+    def _require_index(self, manifest: Mapping[str, Any]) -> None:
+        if manifest.get("kind") != KIND:
+            raise StoreError(
+                f"{self.path} is no index but something else that Footwork made. Name a folder "
+                "that footwork search index made, or another one for a new index, with --index."
+            )
 
     def _damaged(self, what: str) -> StoreError:
         manifest = self.path / MANIFEST

@@ -273,6 +273,15 @@ def test_a_folder_of_other_things_is_not_written_into(tmp_path: Path) -> None:
         IndexFolder(tmp_path).writing(),
     ):
         pass
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "footwork.json").write_text('{"application": "textclf"}')
+    with (
+        pytest.raises(StoreError, match="is no index but something else"),
+        IndexFolder(model).writing(),
+    ):
+        pass
+    assert len(list(model.iterdir())) == 1  # no lock, which could not be replaced with it
     (tmp_path / "file").touch()
     with (
         pytest.raises(StoreError, match="cannot be written"),
