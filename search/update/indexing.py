@@ -358,11 +358,11 @@ def remove_images(place: Place, paths: Sequence[str | Path], *, gone: bool) -> i
             for path in absolute_roots([*exclusions.removed, *named])
             if any(is_at_or_below(path, root) for root in kept)
         ]
-        # First, so that an update after a kill forgets the rest.
-        store.set_exclusions(replace(exclusions, removed=tuple(removed)))
+        store.write(Changes(forgotten=sorted(forgotten)))
         if kept != list(roots):
             store.set_roots(kept)
-        store.write(Changes(forgotten=sorted(forgotten)))
+        # Last: it renews the copy of the catalog, from which all of it would come back.
+        store.set_exclusions(replace(exclusions, removed=tuple(removed)))
     return len(forgotten)
 
 

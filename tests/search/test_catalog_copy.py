@@ -202,8 +202,14 @@ def test_what_was_removed_does_not_come_back_with_the_copy(
     examined(place, repair=True)
     with closing(place.open()) as store:
         assert store.exclusions().removed == tuple(gone)
+        assert not held(store).keys() & set(gone)
         assert indexed(store, original / "photos").embedded == 0
         assert not held(store).keys() & set(gone)
+    remove_images(place, [original / "photos"], gone=False)
+    beginning_gone(catalog(place))
+    examined(place, repair=True)
+    with closing(place.open()) as store:
+        assert (list(store.roots()), held(store)) == ([], {})
 
 
 def test_a_copy_is_made_where_something_changed_and_not_for_every_photo(
