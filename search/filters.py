@@ -20,7 +20,11 @@ _LARGEST = 2**63 - 1  # that a store can hold
 _FORMATS = {"mpo": "jpeg", "heic": "heif", "heif": "heif", "hif": "heif"}
 """Ending → what an image is said to be of, where Pillow alone says nothing, or otherwise."""
 _LISTED = ("folders", "formats", "cameras", "labels")
-_NUMBERS = ("min_width", "min_height", "min_bytes", "max_bytes")
+_LEAST = {
+    **dict.fromkeys(("min_width", "min_height", "min_bytes", "max_bytes"), 0),
+    **dict.fromkeys(("since", "until"), -_LARGEST),
+}
+"""Field → the least whole number that it can be."""
 _DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")
 
 
@@ -96,10 +100,10 @@ class Filter(Settings):
         for name in _LISTED:
             values = map(spellings, read.get(name, getattr(self, name)))
             object.__setattr__(self, name, tuple(dict.fromkeys(chain.from_iterable(values))))
-        for name in _NUMBERS:
+        for name, least in _LEAST.items():
             value = getattr(self, name)
-            if value is not None and not 0 <= value <= _LARGEST:
-                raise ConfigError(f"`{name}` must be from 0 to {_LARGEST:,}, got {value}.")
+            if isinstance(value, int) and not least <= value <= _LARGEST:
+                raise ConfigError(f"`{name}` must be from {least:,} to {_LARGEST:,}, got {value}.")
         if (self.min_bytes or 0) > (_LARGEST if self.max_bytes is None else self.max_bytes):
             raise ConfigError(
                 f"`min_bytes` {self.min_bytes} is above `max_bytes` {self.max_bytes}: no image can "

@@ -281,6 +281,9 @@ def test_words_are_found_under_a_filter(worded: Store) -> None:
     assert paths_of(found.records) == ["/p/a.jpg", "/p/sub/c.jpg"]
     found = worded.find_words("jpg", 10, Filter(labels=("cat",)))
     assert [one.labels for one in found.records] == [{"cat": 0.9}]
+    many = tuple(map(str, range(1200)))
+    where = Filter(folders=(*many, "/p"), labels=(*many, "cat"), cameras=(*many, "canon"))
+    assert paths_of(worded.find_words("jpg", 10**20, where).records) == ["/p/a.jpg"]
 
 
 def test_a_rare_word_counts_for_more_than_a_common_one(worded: Store) -> None:

@@ -45,8 +45,8 @@ def condition_of(where: Filter) -> tuple[str, list[Any]]:
         ("format = ?", ([stored_text(name.lower())] for name in where.formats)),
         ("(camera_folded >= ? AND camera_folded < ?)", ((c, f"{c}\U0010ffff") for c in cameras)),
         (
-            "id IN (SELECT file FROM labels WHERE label = ?)",
-            ([stored_text(name)] for name in where.labels),
+            f"id IN (SELECT file FROM labels WHERE label IN ({LISTED}))",
+            [[listed(where.labels)]] if where.labels else [],
         ),
         *((f"{name} {operator} ?", [[value]]) for name, operator, value in where.bounds()),
     ]
@@ -54,9 +54,16 @@ def condition_of(where: Filter) -> tuple[str, list[Any]]:
     for expression, choice in choices:
         options = list(choice)
         if options:
-            parts.append(f"({' OR '.join([expression] * len(options))})")
+            parts.append(_any_of(expression, len(options)))
             values += chain.from_iterable(options)
     return " AND ".join(parts), values
+
+
+def _any_of(expression: str, count: int) -> str:
+    """An expression so many times, as a tree of OR: one after the other, SQLite takes 1,000."""
+    if count == 1:
+        return expression
+    return f"({_any_of(expression, count // 2)} OR {_any_of(expression, count - count // 2)})"
 
 
 def _below(folder: str) -> tuple[str, str, str]:

@@ -207,7 +207,7 @@ class EmbeddedStore:
             matches = catalog.run(
                 f"SELECT files.slot FROM names JOIN files ON files.id = names.rowid "
                 f"WHERE names MATCH ? AND {condition} ORDER BY bm25(names), files.slot LIMIT ?",
-                *(asked or '""', *values, top_k),
+                *(asked or '""', *values, min(top_k, catalog.slot_count)),
             )
             slots = [slot for (slot,) in matches]
             records, checksums = rows.read_by_slot(catalog, slots)
