@@ -33,9 +33,11 @@ class Exclusions:
                     f"--exclude {path_line(pattern)} must be relative to the indexed folder: "
                     "'private/' or '2019/**/raw', not where that lies on this machine."
                 )
-            if not pattern.strip("/ "):
+            is_every = not pattern.strip("*/") and _means(pattern, ["any"], is_folder=False)
+            if is_every or not pattern.strip("/ "):
+                named = "everything" if is_every else "nothing"
                 raise ConfigError(
-                    f"--exclude {pattern!r} names nothing. Write a name or a path with *, ? and "
+                    f"--exclude {pattern!r} names {named}. Write a name or a path with *, ? and "
                     "**, relative to the indexed folder: '*.tif', 'private/', '2019/**/raw'."
                 )
         return Exclusions(tuple(dict.fromkeys((*self.patterns, *more))), self.removed)

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from footwork.errors import ConfigError, DataError, ModelError, StoreError
-from footwork.files.faults import Fault, counted
+from footwork.files.faults import Fault, counted, shortened
 from footwork.files.folders import renewed_folder
 from footwork.files.paths import path_line, path_text
+from search.exclusions import Exclusions
 from search.options import ModelOptions, StoreOptions
 from search.place import Place, find_index, find_place
 from search.query.relevance import Relevance
@@ -133,6 +134,7 @@ def copy_index(
         first = next(batches, Changes())
         _require_width(embedder, first.embedded)  # else an index would be begun in vain
         held.enter_context(place.writing())
+        is_new = not place.exists
         store = held.enter_context(closing(_opened(place, embedder)))
         for batch in chain([first], batches):
             _write(store, batch, transfer)
@@ -142,7 +144,8 @@ def copy_index(
             on_progress(transfer.copied + transfer.unchanged + transfer.unreadable)
         store.set_roots(absolute_roots([*store.roots(), *source.roots]))
         if isinstance(source, IndexSource):
-            store.set_exclusions(store.exclusions().joined(source.exclusions))
+            notes = _join_exclusions(store, source.exclusions)
+            transfer.notes += [] if is_new else notes
         typical = np.zeros((0, embedder.width), np.float32)
         folder = place.texts_folder(embedder)
         _copy_texts(source, folder, embedder, transfer)
@@ -186,6 +189,20 @@ def _opened(place: Place, embedder: Embedder) -> Store:
             f"{embedder.width} wide). Name another index."
         )
     return store
+
+
+def _join_exclusions(store: Store, others: Exclusions) -> list[str]:
+    """Leave out what is left out of the source; what is to be said of it."""
+    before = store.exclusions()
+    joined = before.joined(others)
+    store.set_exclusions(joined)
+    came = sorted({*joined.patterns, *joined.removed} - {*before.patterns, *before.removed})
+    listed = shortened(map(path_line, came))
+    note = (
+        f"Left out from now on, as it is of the source: {listed}. The next update forgets all that "
+        "this covers, unless --include takes it back."
+    )
+    return [note] if came else []
 
 
 def _write(store: Store, batch: Changes, transfer: Transfer) -> None:

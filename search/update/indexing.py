@@ -94,7 +94,10 @@ class Indexer:
             store, replaced = self._store(held)
             _settle_exclusions([store, *filter(None, [replaced])], named, exclude, include)
             every = store.roots() if exclude or include else []
-            return self._update(store, replaced, absolute_roots([*named, *every]), recheck)
+            notes = list(_pattern_notes(replaced or store, named, exclude))
+            summary = self._update(store, replaced, absolute_roots([*named, *every]), recheck)
+            summary.notes += notes
+            return summary
 
     def _store(self, held: ExitStack) -> tuple[Store, Store | None]:
         """What is to be updated, and what it is to replace; `held` closes both."""
@@ -169,6 +172,20 @@ class Indexer:
                 model.model_id or DEFAULT_IMAGE_MODEL, model.revision, model
             )
         return self._encoder
+
+
+def _pattern_notes(store: Store, named: Sequence[str], exclude: Sequence[str]) -> Iterator[str]:
+    """What is to be said of patterns that are relative to another folder from now on."""
+    patterns = [one for one in store.exclusions().patterns if "/" in one.rstrip("/")]
+    kept = ", ".join(path_line(one) for one in patterns if one not in exclude)
+    for root in store.roots():
+        around = [one for one in named if one != root and is_at_or_below(root, one)]
+        if kept and around:
+            yield (
+                f"What is left out is relative to {path_line(around[0])} from now on, no longer to "
+                f"{path_line(root)}: {kept}. Where that means another path now, write it anew with "
+                "--include and --exclude."
+            )
 
 
 def _label_notes(replaced: Store) -> Iterator[str]:

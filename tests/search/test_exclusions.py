@@ -96,6 +96,14 @@ def test_a_part_of_a_root_is_left_out_as_the_whole_is(place: IndexFolder, photos
     assert Indexer(place).index([photos / "2019" / "x"]).added == 1
 
 
+def test_patterns_that_mean_another_path_below_a_new_root_are_told(
+    place: IndexFolder, photos: Path
+) -> None:
+    Indexer(place).index(exclude=["/private", "*.tif"])
+    [note] = Indexer(place).index([photos.parent]).notes
+    assert f"relative to {photos.parent} from now on, no longer to {photos}: /private. W" in note
+
+
 @pytest.mark.parametrize("removed", ["a.png", "private"])
 def test_what_was_removed_stays_away_until_it_is_named(
     place: IndexFolder, photos: Path, removed: str
@@ -133,6 +141,8 @@ def test_what_is_left_out_cannot_be_named(place: IndexFolder, photos: Path) -> N
     ("words", "message"),
     [
         (["--exclude", "/"], "--exclude '/' names nothing"),
+        (["--exclude", "*"], "--exclude '*' names everything"),
+        (["--exclude", "**/*"], "--exclude '**/*' names everything"),
         (["--include", "*.tif"], "--include *.tif: that is not left out. Left out: nothing."),
         (["--exclude", "*.tif", "--from", "x.parquet"], "--from copies an index as it is"),
     ],

@@ -16,6 +16,7 @@ import pyarrow.parquet
 import pytest
 
 from footwork.errors import ConfigError, DataError, FootworkError, StoreError
+from search.exclusions import Exclusions
 from search.filters import Filter
 from search.options import ModelOptions, StoreOptions
 from search.place import IndexFolder
@@ -99,6 +100,18 @@ def test_labels_that_only_the_copy_has_stay(place: IndexFolder, tmp_path: Path) 
     assert copy_index(IndexSource(place), target).unchanged == 7
     with closing(target.open()) as store:
         assert store.records([added[0]])[added[0]].labels == added[1]
+
+
+def test_what_comes_along_to_be_left_out_of_an_index_is_told(
+    place: IndexFolder, tmp_path: Path
+) -> None:
+    target = IndexFolder(tmp_path / "target")
+    copy_index(IndexSource(place), target)
+    with closing(place.open()) as store:
+        store.set_exclusions(Exclusions(("*.tif",)))
+    [note] = copy_index(IndexSource(place), target).notes
+    assert "as it is of the source: *.tif. The next update forgets" in note
+    assert copy_index(IndexSource(place), target).notes == []
 
 
 def test_a_copy_that_was_interrupted_is_completed(
