@@ -110,6 +110,8 @@ class ImageIndex:
         from search.update.indexing import Indexer
 
         named = _listed(roots)
+        if not named:
+            raise ConfigError("`roots` must name a folder, or several, got none.")
         place = find_index(_folder(index), tuple(map(absolute_path, named)))
         summary = Indexer(place, _model(config, model_id)).index(named)
         built = cls(place, config=config)

@@ -105,15 +105,14 @@ class IndexFolder:
             yield
 
     def _require_no_other(self) -> None:
-        """Refuse a folder of something else; a damaged manifest passes: it is to be repaired."""
-        if self.exists:
-            with suppress(OSError, ValueError):
-                self._require_index(read_object(self.path / MANIFEST))
-        elif self.path.is_dir() and not (self.path / _LOCK).exists():
-            if any(self.path.iterdir()) and not self.generations():
-                raise StoreError(
-                    f"{self.path} holds other files. Name an empty or a new folder with --index."
-                )
+        """Refuse a folder of something else; a damaged manifest passes, to be repaired."""
+        others = not self.exists and self.path.is_dir() and not (self.path / _LOCK).exists()
+        if others and any(self.path.iterdir()) and not self.generations():
+            raise StoreError(
+                f"{self.path} holds other files. Name an empty or a new folder with --index."
+            )
+        with suppress(OSError, ValueError):
+            self._require_index(read_object(self.path / MANIFEST))
 
     def left_over(self) -> list[Path]:
         """Temporary files and folders of `footwork.files.folders`, of a process that was killed."""
@@ -339,7 +338,7 @@ def find_index(named: Path | None, roots: tuple[str, ...] = ()) -> IndexFolder:
         return index
     inside = _indexes()
     if meant := roots if named is None else (absolute_path(named),):
-        known = [index for index, (its, _) in inside.items() if set(meant) & set(its)]
+        known = [one for root in meant for one, (its, _) in inside.items() if root in its]
         found = known[0] if known else default_index(meant[0])
         return found if named is None or found.exists else index
     every = [index for index, (_, is_used) in inside.items() if is_used or len(inside) == 1]

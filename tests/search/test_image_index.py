@@ -132,6 +132,7 @@ def test_a_vector_goes_with_other_terms_and_other_queries(index: ImageIndex) -> 
         (lambda it: it.query(5), ConfigError, "must be a text, got 5"),
         (lambda it: it.query(like=io.StringIO("a.png")), TypeError, "StringIO, open as a text"),
         (lambda it: it.build("photos", ["ix"]), ConfigError, r"`index` must be .*, got \['ix'\]"),
+        (lambda it: it.build([]), ConfigError, "`roots` must name a folder, or several, got none"),
         (lambda it: it.answer("dog"), TypeError, "`queries` must be a list or the like, got one t"),
         (lambda it: it.answer(["a", 5]), ConfigError, r"`queries\[1\]` must be a Query or a text"),
         (lambda it: it.encode([1]), TypeError, "Texts must be strings, got int at 0 of `texts`"),
@@ -304,6 +305,7 @@ def test_a_filter_is_read_as_the_command_reads_it(
         ({"min_width": "5"}, "`min_width` must be a whole number or None, got '5'"),
         ({"formats": "jpg2"}, "`formats` must be of images, such as jpeg.* got 'jpg2'"),
         ({"max_bytes": -1}, "`max_bytes` must be from 0 to .* got -1"),
+        ({"since": 2**63}, "`since` must be from -9,223,372,036,854,775,807 to .* got 9223372"),
         ({"min_bytes": 5, "max_bytes": 4}, "`min_bytes` 5 is above `max_bytes` 4"),
     ],
 )

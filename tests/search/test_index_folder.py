@@ -300,6 +300,9 @@ def test_which_index_is_meant_is_found_or_asked(
     for number, root in enumerate(roots):
         save_pictures(root, 1, first=number)
         index_of(find_index(None, (str(root),)).path, root)
+    for names in (["b", "a"], ["c", "b", "a"]):
+        found = find_index(None, tuple(str(tmp_path / name) for name in names))
+        assert found.path == default_index(str(roots[1])).path
     with pytest.raises(StoreError, match=r"Which index\? Name one with --index: .*/a-.*/b-"):
         find_index(None)
     both, second = find_index(None, (str(roots[1]),)), save_picture(tmp_path / "c.png", 3)
