@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from footwork.files.folders import DESKTOP_FILES, MANIFEST, write_json
+from footwork.files.folders import MANIFEST, is_of_a_desktop, write_json
 from footwork.files.plain_files import open_plain, read_object, require_no_link
 
 FORMAT = 1
@@ -86,5 +86,5 @@ def _names(folder: Path) -> list[str]:
     """Of all files but the manifest."""
     paths = (path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
     return sorted(
-        path.relative_to(folder).as_posix() for path in paths if path.name not in DESKTOP_FILES
+        path.relative_to(folder).as_posix() for path in paths if not is_of_a_desktop(path.name)
     )

@@ -25,8 +25,12 @@ _USUAL_FILES = (
 """Of a folder whose manifest lists none, as those of an earlier version."""
 _SEAL = "sha256"
 _one_at_a_time = threading.Lock()
-DESKTOP_FILES = (".DS_Store", ".directory", "Thumbs.db", "desktop.ini")
-"""Files that a folder gets by being looked at."""
+_DESKTOP_FILES = (".DS_Store", ".directory", "Thumbs.db", "desktop.ini")
+
+
+def is_of_a_desktop(name: str) -> bool:
+    """Whether a folder gets a file of this name by being looked at."""
+    return name in _DESKTOP_FILES or name.startswith("._")
 
 
 @contextmanager
@@ -139,9 +143,8 @@ def _stranger(folder: Path) -> str | None:
             known = name == MANIFEST or name in files
         else:
             known = any(fnmatchcase(name, usual) for usual in _USUAL_FILES)
-        of_a_desktop = path.name in DESKTOP_FILES or path.name.startswith("._")
         is_folder = path.is_dir() and not path.is_symlink()
-        if not (known or of_a_desktop or is_folder):
+        if not (known or is_of_a_desktop(path.name) or is_folder):
             return f"it holds {name!r}, which Footwork did not put there"
     return None
 
@@ -185,7 +188,7 @@ def plain_name(name: Any, where: Path) -> str:
 def _replace_folder(source: Path, target: Path) -> None:
     """Rename `source` to `target`; what stood there is gone only once the new folder stands."""
     if target.is_dir() and any(target.iterdir()):
-        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+        old = Path(tempfile.mkdtemp(prefix=f".{_short(target.name)}.old.", dir=target.parent))
         target.rename(old)
         try:
             source.rename(target)

@@ -42,7 +42,7 @@ def test_a_folder_appears_or_is_filled_only_when_the_block_succeeds(
 
 
 def test_an_existing_folder_is_kept_until_the_new_one_stands(tmp_path: Path) -> None:
-    target = tmp_path / "out"
+    target = tmp_path / ("o" * 250)  # 255 are the most
     target.mkdir()
     (target / "old.json").write_text("old")
     write_json(target / MANIFEST, MADE)
