@@ -231,8 +231,9 @@ def _write(store: Store, batch: Changes, transfer: Transfer) -> None:
 def _labelled(record: ImageRecord, known: dict[str, ImageRecord]) -> ImageRecord:
     """One that comes without labels keeps those that its content was given here."""
     there = known.get(record.path)
-    is_same = there is not None and there.content == record.content
-    return replace(record, labels=there.labels) if is_same and not record.labels else record
+    if record.labels or there is None or there.content != record.content:
+        return record
+    return replace(record, labels=there.labels)
 
 
 def _is_known(record: ImageRecord, known: dict[str, ImageRecord]) -> bool:
