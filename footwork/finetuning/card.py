@@ -404,7 +404,7 @@ def public_data_name(facts: Mapping[str, Any]) -> str:
 
 def public_text(text: str, facts: Mapping[str, Any]) -> str:
     """Take the folders of the local data, of which `facts` have the paths, out of a text."""
-    names = {}
+    names: dict[str, str] = {}
     for named in (facts.get("path", ""), *facts.get("files", ())):
         path = Path(os.path.expanduser(named))  # noqa: PTH111 - never raises
         forms = (named, str(path), str(path.resolve())) if path.name else ()
