@@ -311,7 +311,8 @@ def test_amounts_and_several_labels_are_adapted_and_judged_in_their_unit(
 
     rows = [(text, label(place)) for place, (text, _) in enumerate(sentiment_rows(160))]
     data = write_table(tmp_path / "data.csv", rows, ("text", "label"))
-    target = write_table(tmp_path / "target.csv", rows[:60], ("text", "label"))
+    other = [(f"about my trip: {text}", own) for text, own in rows[:60]]
+    target = write_table(tmp_path / "target.csv", other, ("text", "label"))
     config = CASES["texts"].config(
         build_base(tmp_path / "base", "bert"),
         target=str(target), task=task, num_epochs=2, method="full",
