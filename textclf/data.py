@@ -324,13 +324,13 @@ def _with_validation(
     examples: dict[str, Examples], task: str, options: DataOptions
 ) -> tuple[dict[str, Examples], Notes]:
     """All splits, and what is to be said of a validation that was held out."""
-    for split, least in {"validation": 1, "train": 2}.items():
+    for split, least in {"validation": 1, "test": 1, "train": 2}.items():
         few = examples.get(split)
         if few is not None and len(few) < least:
             why = f": {shortened(map(str, few.skipped), 3)}" if few.skipped else ""
             raise DataError(
                 f"{few.source} has too few usable rows ({len(few)}){why}. Training needs at least "
-                "two, and validation one."
+                "two, validation and test one each."
             )
     if "validation" in examples:
         return examples, ()

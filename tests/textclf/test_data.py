@@ -376,6 +376,11 @@ def test_an_unseen_class_is_told_with_its_rows(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"dev\.csv, row 3: label 'zzz' is not among .* in 2 rows"):
         load_data(data)
     assert [one.row for one in load_data(data, SKIP).skipped] == [3, 4]
+    data = folder_of(tmp_path / "odd", train=rows, test=rows_of(["zzz"]))
+    with pytest.raises(
+        DataError, match=r"test\.csv has too few usable rows \(0\): .*, row 2: label"
+    ):
+        load_data(data, SKIP)
 
 
 def test_a_test_file_without_labels_is_left_out(tmp_path: Path) -> None:
