@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,6 +38,9 @@ PARQUET_ENDINGS = (".parquet", ".pq")
 TABLE_ENDINGS = (".csv", ".tsv", ".tab", ".txt", *JSON_ENDINGS, *PARQUET_ENDINGS)
 """Endings of the files that hold a table; any other text file is read as well if it is named."""
 
+# To fastText any of these divides words.
+_FASTTEXT_LABEL = re.compile(rf"{FASTTEXT_MARK}(\S*)", re.ASCII)
+_FASTTEXT_LABELS = re.compile(rf"\A(?:\s*{FASTTEXT_MARK}\S*)*\s*", re.ASCII)
 _SHORT, _SHARED = 40, 10_000  # characters of a cell, and such cells
 _FOREIGN_FILES = {
     b"PK\x03\x04": "a zip archive or an Excel workbook; save the sheet as CSV",
@@ -253,11 +257,9 @@ def _line_rows(source: TextSource, layout: Layout) -> Iterator[Row]:
 
 
 def _fasttext(line: str) -> dict[str, Any]:
-    labels, words = [], line.split(" ")
-    while words and (not words[0] or words[0].startswith(FASTTEXT_MARK)):
-        labels.append(words.pop(0).removeprefix(FASTTEXT_MARK))
-    named = [label for label in labels if label]
-    return {"label": named if len(named) > 1 else "".join(named), "text": " ".join(words)}
+    text = _FASTTEXT_LABELS.sub("", line, count=1)
+    labels = [label for label in _FASTTEXT_LABEL.findall(line.removesuffix(text)) if label]
+    return {"label": labels if len(labels) > 1 else "".join(labels), "text": text}
 
 
 def _parquet_rows(path: Path, types: dict[str, Any]) -> Iterator[Row]:

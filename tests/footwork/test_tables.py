@@ -149,7 +149,7 @@ def test_a_first_row_like_the_others_is_no_header(tmp_path: Path, first: str, ro
 GERMAN = "Wie  war-es;Klasse;2019\nso, gut;a;1\nso, so;b;2\n"
 NAMELESS = "v1,v2,,\n" + "".join(f"{'sh'[i % 2]},a text of number {i},,\n" for i in range(9))
 ESCAPED = "text,label\n" + '"He said \\"hi\\", ok",x\n' * 8
-TAGGED = "__label__a so, it is\n__label__a __label__b two\n"
+TAGGED = "__label__a\tso,\tit  is\n__label__a __label__b two\n"
 FIRST_SPACE = TableFormat(delimiter="first-space")
 READ_GERMAN = {"Wie  war-es": ["so, gut", "so, so"], "Klasse": ["a", "b"], "2019": ["1", "2"]}
 STRAY = "Quality\t#1 String\t#2 String" + '\n1\t"whom he called\tsaid "so" and went' * 5
@@ -176,7 +176,13 @@ MEANT: list[tuple[str, str, TableFormat | Expected, dict[str, list[Any]], str]] 
     ("t.csv", ESCAPED, DETECT, {"text": ['He said "hi", ok'] * 8}, ""),
     ("reviews.all", LABELLED, DETECT, {"label": [*"01010101010110"]}, "Lines of `label text`"),
     ("r.txt", "x a b\ny c\n", FIRST_SPACE, {"label": ["x", "y"], "text": ["a b", "c"]}, ""),
-    ("ft.txt", TAGGED, DETECT, {"label": ["a", ["a", "b"]], "text": ["so, it is", "two"]}, "fastT"),
+    (
+        "ft.txt",
+        TAGGED,
+        DETECT,
+        {"label": ["a", ["a", "b"]], "text": ["so,\tit  is", "two"]},
+        "fastT",
+    ),
 ]
 
 
