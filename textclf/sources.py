@@ -163,21 +163,21 @@ class TextsAndLabels:
 
     def rows(self, table_format: TableFormat) -> RowStream:
         """Rows of `text` and `label`; numbers that `mapping` has a class for become that."""
-        sources = [
-            TextSource(file, None, table_format.encoding) for file in (self.text, self.label)
-        ]
-        texts, labels = map(_lines, sources)
+        sources = [TextSource(file, None, table_format.encoding) for file in self.files]
+        texts, labels, *mapping = map(_lines, sources)
         if len(texts) != len(labels):
             raise DataError(
                 f"{self.text} has {len(texts):,} lines and {self.label.name} {len(labels):,}: each "
                 "line of the one must belong to the same line of the other. Mend them."
             )
-        names = _class_names(self.mapping) if self.mapping else {}
+        names = _class_names(self.mapping, mapping[0]) if self.mapping else {}
 
         def row(text: str, label: str) -> dict[str, Any] | str:
+            if fault := line_fault(text) or line_fault(label):
+                return fault
             if names and label not in names:
                 return f"label {label!r} is not in mapping.txt ({shortened(names)})"
-            return line_fault(text) or {"text": text, "label": names.get(label, label)}
+            return {"text": text, "label": names.get(label, label)}
 
         rows = (row(text, label.strip()) for text, label in zip(texts, labels, strict=True))
         stream = RowStream(sources[0].name, enumerate(rows, start=1), table_format.skip_bad_rows)
@@ -185,10 +185,12 @@ class TextsAndLabels:
         return stream
 
 
-def _class_names(mapping: Path) -> dict[str, str]:
+def _class_names(mapping: Path, lines: Sequence[str]) -> dict[str, str]:
     """Names by what stands for them, a pair a line; what follows a second tab is let be."""
     names = {}
-    for number, line in enumerate(_lines(TextSource(mapping, None, "utf-8")), start=1):
+    for number, line in enumerate(lines, start=1):
+        if fault := line_fault(line):
+            raise DataError(f"{mapping}, line {number}: {fault}.")
         parts = line.split("\t")[:2] if "\t" in line else line.split(None, 1)
         pair = [part.strip() for part in parts]
         if len(pair) == 2 and all(pair):

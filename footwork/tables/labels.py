@@ -103,11 +103,17 @@ def _read_cell(value: Any) -> Cell:
             return Fault(f"its label cannot be read as a list: {value[:_SHOWN_CHARACTERS]!r}")
         value = value if listed is None else listed
     several = value if isinstance(value, (list, tuple)) else [value]
-    if any(isinstance(one, (list, tuple, Mapping, bytes)) for one in several):
+    # What has dimensions is an array of numpy.
+    kinds = (list, tuple, Mapping, bytes)
+    if any(isinstance(one, kinds) or getattr(one, "ndim", 0) for one in several):
         return Fault(
             "its label must be a text, a number or a list of them, got an object or a nested list"
         )
     texts = [text for one in several if (text := read_label(one)) is not None]
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return Fault("its label holds half a surrogate pair, which is no character")
     return texts if several is value else texts[0] if texts else None
 
 

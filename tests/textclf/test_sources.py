@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pandas
 import pyarrow
 import pyarrow.parquet
@@ -14,9 +15,11 @@ import pytest
 
 from footwork.errors import DataError
 from footwork.tables.held import data_name, input_names
+from footwork.tables.layout import TableFormat
 from footwork.tables.reader import gathered, iterate_rows
 from footwork.tables.splits import with_splits
 from footwork.tables.writer import write_rows
+from textclf.config import DataOptions
 from textclf.data import load_data
 from textclf.predict import open_rows
 
@@ -109,6 +112,20 @@ def test_parts_of_a_split_are_not_taken_for_the_whole(tmp_path: Path) -> None:
     whole.rename(whole.with_name("train-00001-of-00002.parquet"))
     with pytest.raises(DataError, match="train in 2 parts, of which 1 are here: train-00001"):
         load_data(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("label", "fault"),
+    [
+        ("half \ud800", "half a surrogate pair"),
+        (["a", "\ud800"], "half a surrogate pair"),
+        (np.ones((1, 2)), "a nested list"),
+    ],
+)
+def test_a_label_that_cannot_be_written_is_a_bad_row(label: Any, fault: str) -> None:
+    rows = [{"text": f"a text of {i}", "label": label if i == 3 else "ab"[i % 2]} for i in range(9)]
+    with pytest.raises(DataError, match=f"row 4: its label .*{fault}"):
+        load_data(rows)
 
 
 HELD = [list, pandas.DataFrame, pyarrow.Table.from_pylist, datasets.Dataset.from_list]
@@ -290,6 +307,8 @@ def test_texts_and_labels_in_two_files_a_split_are_put_together(tmp_path: Path) 
         ({"train__csv": TRAIN}, "several files for train"),
         ({"mapping__txt": "0 anger\n\n1\n"}, "mapping.txt, line 3: it must be a number and .*'1'"),
         ({"mapping__txt": "0\t\n1\tjoy\n"}, "mapping.txt, line 1: it must be a number"),
+        ({"mapping__txt": "0\tanger\n1\tj\0y\n"}, "mapping.txt, line 2: it holds a NUL"),
+        ({"test_labels__txt": "0\n1\0\n1"}, "row 2: it holds a NUL"),
     ],
 )
 def test_files_that_do_not_fit_are_named(
@@ -297,6 +316,17 @@ def test_files_that_do_not_fit_are_named(
 ) -> None:
     with pytest.raises(DataError, match=message):
         load_data(tweets(tmp_path / "set", **changed))
+
+
+def test_names_of_classes_are_read_in_the_encoding_found_or_stated(tmp_path: Path) -> None:
+    folder = Path(tweets(tmp_path / "set"))
+    (folder / "mapping.txt").write_bytes("0\tennui\n1\tgaieté\n".encode("latin-1"))
+    found = load_data(folder)
+    assert found.labels == ("ennui", "gaieté")
+    assert any("Warning: not valid UTF-8 (first at row 2)" in note for note in found.notes)
+    stated = DataOptions(table_format=TableFormat(encoding="utf-8"))
+    with pytest.raises(DataError, match=r"mapping\.txt, line 2: byte 0xE9 is not valid"):
+        load_data(folder, stated)
 
 
 def test_of_texts_and_labels_in_two_files_the_test_is_answered(tmp_path: Path) -> None:
