@@ -150,8 +150,7 @@ def split_cell(cell: Cell, kind: LabelKind) -> list[str] | Fault:
     if kind.task == REGRESSION:
         return _amount(labels, kind)
     if kind.task == SINGLE_LABEL and len(labels) != 1:
-        many = f"it has {len(labels)} labels, expected one"
-        return Fault(f"{many}; state --task multi if that is meant")
+        return Fault(f"it has {len(labels)} labels, expected one")
     return labels
 
 
@@ -266,7 +265,7 @@ def infer_kind(
     stated = _stated_task(task, separator)
     texts = [cell for cell in cells if isinstance(cell, str)]
     if stated == REGRESSION:
-        return _regression(texts, table.source)
+        return _regression(texts, table.source, names)
     if width := len(names) or _vector_width(cells):
         if not any(
             isinstance(cell, (str, list)) and len(parts_of(cell)) == width for cell in cells
@@ -401,7 +400,7 @@ def _amounts_or_classes(cells: Sequence[Cell], table: Table) -> LabelKind:
                 "cell is the name of a class."
             )
     elif fractions and many:
-        kind = _regression(texts, table.source)
+        kind = _regression(texts, table.source, ())
         note = f"Numbers with decimals, {len(counts)} different ones: regression (--task)."
         return replace(kind, notes=(note, *kind.notes))
     notes = [f"Different labels: {len(counts)}; single-label classification (--task)."]
@@ -410,8 +409,13 @@ def _amounts_or_classes(cells: Sequence[Cell], table: Table) -> LabelKind:
     return LabelKind(SINGLE_LABEL, notes=tuple(notes))
 
 
-def _regression(texts: Sequence[str], source: str) -> LabelKind:
+def _regression(texts: Sequence[str], source: str, names: Sequence[str]) -> LabelKind:
     """A regression, and how its amounts are read; 12.500 beside 950 is a `DataError`."""
+    if names:
+        raise ConfigError(
+            f"A regression has one column of amounts and no classes, got {first_names(names)}. "
+            "State one --label-column and no --labels, or another task."
+        )
     comma = _have_decimal_commas(texts)
     mark = "," if comma else "."
     parted = [text for text in texts if mark in text]
@@ -470,7 +474,7 @@ def kind_for_model(
     than the model's are a `DataError`.
     """
     if task == REGRESSION:
-        return _regression([cell for cell in cells if isinstance(cell, str)], source)
+        return _regression([cell for cell in cells if isinstance(cell, str)], source, names)
     if names:
         return LabelKind(task, vector=tuple(names))
     width = _vector_width(cells)

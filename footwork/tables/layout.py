@@ -55,7 +55,7 @@ class TableFormat(Settings):
         if self.encoding is not None:
             try:
                 text_codec = codecs.lookup(self.encoding)._is_text_encoding
-            except LookupError:
+            except (LookupError, ValueError):  # the latter of a NUL
                 text_codec = False
             if not text_codec:
                 raise ConfigError(

@@ -361,7 +361,7 @@ def refuse_broken_json(source: TextSource) -> None:
     if first.startswith("{"):
         raise DataError(
             f"{source.name}, row {row}: it begins as a JSON object does, but {_parsed(first)}. "
-            "Mend the row, or state --format lines if each line is one text."
+            "Mend the row; with --format lines `textclf predict` takes each line as one text."
         )
 
 
