@@ -16,6 +16,7 @@ from footwork.tables.columns import (
     SHORT_TEXTS,
     TEXT_NAMES,
     TEXT_PAIRS,
+    by_normal_name,
     find_column,
     is_number,
     joined_names,
@@ -69,7 +70,7 @@ def choose_columns(
     """
     text = tuple(find_column(columns, name, source) for name in stated.text)
     names = label_names(columns, stated.label) if stated.label else ()
-    labels = tuple(find_column(columns, name, source) for name in names)
+    labels = tuple(dict.fromkeys(find_column(columns, name, source) for name in names))
     identity = find_column(columns, stated.id, source) if stated.id else None
     taken = {*text, *labels, identity}
     free = [name for name in columns if name not in taken]
@@ -128,7 +129,7 @@ def find_text_columns(
     Raises:
         DataError: They are missing, and there is not exactly one candidate for them.
     """
-    by_key = {normalise_name(name): name for name in columns}
+    by_key = by_normal_name(columns)
     found = tuple(name if name in columns else _alike(columns, name) for name in trained)
     if trained and all(found):
         taken = f"texts are taken from {_quoted(trained)}, as trained."
@@ -172,7 +173,7 @@ def id_column(
 
 def row_id(value: Any, row: int) -> str:
     """What a row is called: what stands in its id column, or its number where nothing does."""
-    return str(row if value is None or value != value else integer_again(value))
+    return str(row if value is None or value != value or value == "" else integer_again(value))
 
 
 def _alike(columns: Sequence[str], name: str) -> str | None:
@@ -201,7 +202,7 @@ def _quoted(names: Sequence[str]) -> str:
 
 
 def _text_by_name(names: Sequence[str]) -> tuple[str, ...]:
-    by_key = {normalise_name(name): name for name in reversed(names)}
+    by_key = by_normal_name(names)
     for pair in TEXT_PAIRS:
         if all(name in by_key for name in pair):
             return tuple(by_key[name] for name in pair)
@@ -218,7 +219,7 @@ def _text_by_name(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _by_name(names: Sequence[str], known: Sequence[str]) -> str | None:
-    by_key = {normalise_name(name): name for name in reversed(names)}
+    by_key = by_normal_name(names)
     return next((by_key[name] for name in known if name in by_key), None)
 
 

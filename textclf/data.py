@@ -21,7 +21,14 @@ from footwork.errors import ConfigError, DataError
 from footwork.files.faults import counted, shortened
 from footwork.finetuning.data import LabelledData, held_out
 from footwork.tables import labels
-from footwork.tables.columns import ID_NAMES, find_column, find_name, is_number, normalise_name
+from footwork.tables.columns import (
+    ID_NAMES,
+    by_normal_name,
+    find_column,
+    find_name,
+    is_number,
+    normalise_name,
+)
 from footwork.tables.held import data_name
 from footwork.tables.layout import TableFormat
 from footwork.tables.reader import SkippedRow, Table
@@ -208,7 +215,7 @@ def read_examples(
         raise DataError(
             f"The labels of {table.source} are withheld: every one is -1. `predict` can label it."
         )
-    stated = _stated_names(columns, options)
+    stated = _stated_names(columns, options, names)
     kind = labels.kind_for_model(cells, table.source, options.label_separator, names, task, stated)
     rows = read_rows(table, columns, kind, cells).only_known(names, task, "the model's")
     if not options.table_format.skip_bad_rows:
@@ -245,14 +252,21 @@ def _classes(
     return labels.name_classes(chain.from_iterable(train.targets))
 
 
-def _stated_names(columns: Columns, options: LabelOptions) -> tuple[str, ...]:
-    """Of the classes by place: the label columns' names, or what the user says of vectors."""
+def _stated_names(
+    columns: Columns, options: LabelOptions, known: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Of the classes by place: the label columns' names, or what the user says of vectors.
+
+    Columns are found in any spelling: one that is not `known` is called as the one that is meant.
+    """
     named = options.class_names()
     if len(columns.labels) == 1:
         return named
     if named:
         raise ConfigError("`labels` names the places of one column; several have names.")
-    return tuple(map(class_name, columns.labels))
+    alike = by_normal_name(known)
+    own = map(class_name, columns.labels)
+    return tuple(one if one in known else alike.get(normalise_name(one), one) for one in own)
 
 
 def _label_cells(

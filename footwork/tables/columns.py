@@ -66,14 +66,26 @@ def normalise_name(name: str) -> str:
 
 
 def unique_names(cells: Sequence[str]) -> tuple[str, ...]:
-    """Names of columns, by their numbers where they are empty or were there before."""
+    """Names of columns, by their numbers where they are empty or were there before.
+
+    A name that is made is none that another column bears.
+    """
     names: list[str] = []
+    taken = set(map(normalise_name, cells))
     for number, cell in enumerate(cells, start=1):
-        name = cell.strip() or f"column_{number}"
-        while name in names:
-            name = f"{name}_{number}"
+        name = cell.strip()
+        if not name or name in names:
+            name = name or f"column_{number}"
+            while normalise_name(name) in taken:
+                name = f"{name}_{number}"
+            taken.add(normalise_name(name))
         names.append(name)
     return tuple(names)
+
+
+def by_normal_name(columns: Iterable[str]) -> dict[str, str]:
+    """Columns by their normalised names, the first where several have one."""
+    return {normalise_name(column): column for column in reversed(list(columns))}
 
 
 def unnamed(columns: Iterable[str]) -> bool:
@@ -116,7 +128,7 @@ def find_column(columns: Mapping[str, Any], name: str, source: str) -> str:
     """
     if found := find_name(columns, name):
         return found
-    by_key = {normalise_name(column): column for column in columns}
+    by_key = by_normal_name(columns)
     close = difflib.get_close_matches(normalise_name(name), by_key, n=1)
     hint = f" Did you mean {by_key[close[0]]!r}?" if close else ""
     if unnamed(columns):
@@ -128,7 +140,7 @@ def find_name(columns: Mapping[str, Any], name: str) -> str | None:
     """As `find_column`, but None if there is none."""
     if name in columns:
         return name
-    by_key = {normalise_name(column): column for column in reversed(list(columns))}
+    by_key = by_normal_name(columns)
     return by_key.get(normalise_name(name)) or by_key.get(f"column_{name}")
 
 

@@ -163,6 +163,14 @@ MEANT: list[tuple[str, str, TableFormat | Expected, dict[str, list[Any]], str]] 
         {"text": ["a"], "label": ["b"], "text_3": ["c"]},
         "2 columns are called 'text'; they are read as 'text', 'text_3'",
     ),
+    (
+        "t.csv",
+        "a,a,a_2,A_2_2\n1,2,3,4\n",
+        TableFormat(header=True),
+        {"a_2": ["3"], "a_2_2_2": ["2"]},
+        "",
+    ),
+    ("t.csv", ",text,column_1\n1,2,3\n", DETECT, {"column_1": ["3"], "column_1_1": ["1"]}, ""),
     ("t.csv", "text,label,,\na,b,\nc,d,,\ne,f\n", DETECT, {"column_4": [""] * 3}, ""),
     ("t.csv", "text,label\na,b,\nc,d,\ne,f,\ng,h\n", DETECT, {"label": [*"bdfh"]}, ""),
     *(
@@ -300,7 +308,8 @@ def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "stated", [{"delimiter": "ab"}, {"encoding": "utf-9"}, {"encoding": "hex"}]
+    "stated",
+    [{"delimiter": "ab"}, {"encoding": "utf-9"}, {"encoding": "hex"}, {"encoding": "a\0b"}],
 )
 def test_an_impossible_format_is_a_wrong_command(stated: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="must be"):

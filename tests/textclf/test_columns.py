@@ -121,7 +121,7 @@ def test_several_columns_of_zeros_and_ones_are_one_multi_label_task(tmp_path: Pa
     for row, target in rows:
         assert target == [(row - 2) % 2, int((row - 2) % 3 == 0), int((row - 2) % 5 == 0)]
     assert any("3 columns (--label-column toxic,insult,threat)" in note for note in data.notes)
-    for stated in ("threat, Toxic", ("threat", "Toxic")):
+    for stated in ("threat, Toxic", ("threat", "Toxic"), "threat,toxic,Toxic"):
         chosen = load_csv(tmp_path, INDICATORS, DataOptions(label_column=stated))
         assert chosen.labels == ("threat", "toxic")
     with pytest.raises(DataError, match=r"no column 'thread'.* Did you mean 'threat'\?"):

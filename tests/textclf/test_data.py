@@ -178,6 +178,24 @@ def test_vectors_of_zeros_and_ones_are_multi_hot(tmp_path: Path, vectors: list[A
     assert examples.targets[:2].tolist() == [[0, 0, 1], [1, 1, 0]]
 
 
+def test_label_columns_of_another_spelling_are_the_model_s_classes(tmp_path: Path) -> None:
+    write_rows([{"text": "so", "Toxic": 1, "INSULT": 0}], tmp_path / "d.csv")
+    table = load_table(tmp_path / "d.csv", TableFormat())
+    columns = choose_columns(table.columns, StatedColumns(label="insult,toxic"), table.source)
+    examples = read_examples(table, columns, LabelOptions(), ("toxic", "insult"), MULTI_LABEL)
+    assert examples.targets.tolist() == [[1, 0]]
+
+
+def test_a_regression_has_no_names_of_classes(tmp_path: Path) -> None:
+    options = DataOptions(task="regression", labels="a,b")
+    with pytest.raises(
+        ConfigError, match=r"one column of amounts and no classes, got a, b\. State"
+    ):
+        load(tmp_path, rows_of([0.5, 1.5] * 5), options)
+    with pytest.raises(ConfigError, match="no classes, got a, b"):
+        examples_for((), REGRESSION, tmp_path / "data.jsonl", options)
+
+
 def test_one_hot_vectors_are_classes_that_exclude_each_other(tmp_path: Path) -> None:
     rows = rows_of([[0, 0, 1], [1, 0, 0], [0, 1, 0]] * 4)
     data = load(tmp_path, rows)

@@ -66,9 +66,9 @@ def test_ids_come_from_a_column_or_are_row_numbers(classifier: TextClassifier) -
     assert answered(classifier, cells)[0]["id"] == "x7"
     assert answered(classifier, cells, id_column="key")[0]["id"] == "k1"
     assert answered(classifier, {"text": "good"})[0]["id"] == "2"
-    ids = (7.0, 7.5, None, math.nan, "7.0")
+    ids = (7.0, 7.5, None, math.nan, "7.0", "")
     rows = answered(classifier, *({"id": own, "text": "good", "label": "positive"} for own in ids))
-    assert [row["id"] for row in rows] == ["7", "7.5", "4", "5", "7.0"]
+    assert [row["id"] for row in rows] == ["7", "7.5", "4", "5", "7.0", "7"]
 
 
 @pytest.mark.parametrize(
