@@ -29,15 +29,13 @@ from footwork.tables.columns import (
     is_number,
     normalise_name,
 )
-from footwork.tables.held import data_name
-from footwork.tables.layout import TableFormat
+from footwork.tables.layout import Expected, TableFormat
 from footwork.tables.reader import SkippedRow, Table
-from footwork.tables.splits import JUDGED
+from footwork.tables.splits import JUDGED, Notes, one_split
 from textclf.columns import Columns, StatedColumns, choose_columns
 from textclf.config import DataOptions, LabelOptions
-from textclf.sources import SourceTables, read_tables
+from textclf.sources import SourceTables, read_part, read_tables, splits_in
 
-Notes = tuple[str, ...]
 UNUSABLE, UNSEEN_LABEL = "unusable", "unseen_label"
 """Kinds of `SkippedRow`."""
 FIND_OUT = DataOptions()
@@ -190,12 +188,9 @@ def load_table(data: Any, table_format: TableFormat, names: tuple[str, ...] = ()
 
     `names` are of columns that are stated or trained on.
     """
-    found = read_tables(data, table_format, names)
-    splits = found.splits
-    name = next(split for split in JUDGED if split in splits)
-    table = splits[name]
-    chosen = (f"Of {data_name(data)} the {name} split is used.",) if len(splits) > 1 else ()
-    return replace(table, notes=(*found.notes, *chosen, *table.notes))
+    part, notes = one_split(data, splits_in, JUDGED)
+    table = read_part(part, table_format, Expected(names=names))
+    return replace(table, notes=(*notes, *table.notes))
 
 
 def read_examples(

@@ -59,27 +59,35 @@ def read_tables(
     splits, digest = dict[str, Table](), hashlib.sha256()
     expected, first = Expected(names=names), ""
     for split, part in parts.items():
-        files = part.data.files if isinstance(part.data, TextsAndLabels) else [part.data]
-        if is_held(part.data):
-            table = gathered(opened_rows(part, table_format))
-        else:
-            ending = part.data.suffix
-            alike = ending == (first := first or ending)
-            stated = expected if alike else replace(expected, beside=None)
-            table = read_table(part.data, table_format, stated)
-        if not splits:
+        ending = "" if is_held(part.data) else part.data.suffix
+        alike = ending == (first := first or ending)
+        stated = expected if alike else replace(expected, beside=None)
+        table = splits[split] = read_part(part, table_format, stated, digest)
+        if len(splits) == 1:
             # What names the columns of one file names those of all, and tells their delimiters.
             named = table.layout is None or table.layout.header_rows > 0
             expected = Expected(
                 names=(*names, *table.columns) if named else names,
                 beside=None if named else table.layout,
             )
-        own = hashlib.sha256()
-        for chunk in chain.from_iterable(_content(file, table) for file in files):
-            digest.update(chunk)
-            own.update(chunk)
-        splits[split] = replace(table, sha256=own.hexdigest())
     return SourceTables(splits, digest.hexdigest(), notes)
+
+
+def read_part(
+    part: Part, table_format: TableFormat, expected: Expected, digest: Any = None
+) -> Table:
+    """The table of one split, and its hash; a `digest` of several takes its content, too."""
+    if is_held(part.data):
+        table = gathered(opened_rows(part, table_format))
+    else:
+        table = read_table(part.data, table_format, expected)
+    files = part.data.files if isinstance(part.data, TextsAndLabels) else [part.data]
+    own = hashlib.sha256()
+    for chunk in chain.from_iterable(_content(file, table) for file in files):
+        own.update(chunk)
+        if digest:
+            digest.update(chunk)
+    return replace(table, sha256=own.hexdigest())
 
 
 def _content(file: Any, table: Table) -> Iterator[bytes]:

@@ -401,6 +401,15 @@ def test_an_unseen_class_is_told_with_its_rows(tmp_path: Path) -> None:
         load_data(data, SKIP)
 
 
+def test_of_several_splits_only_the_judged_one_is_read(tmp_path: Path) -> None:
+    data = folder_of(tmp_path / "set", train=rows_of(["a"]), test=rows_of(["a", "b"]))
+    Path(data, "train.csv").write_text("text,label\nso,a,b,c\n")
+    table = load_table(data, TableFormat())
+    assert table.columns["label"] == ["a", "b"]
+    assert table.notes[0] == f"Of {data} the test split is used."
+    assert table.sha256 == hashlib.sha256(Path(data, "test.csv").read_bytes()).hexdigest()
+
+
 def test_a_test_file_without_labels_is_left_out(tmp_path: Path) -> None:
     train, test = rows_of(["a", "b"] * 4), [{"text": "what"}]
     data = load_data(folder_of(tmp_path / "set", train=train, test=test))
