@@ -9,6 +9,11 @@ from stat import S_ISREG
 from urllib.parse import unquote, urlsplit
 
 
+def user_path(path: str | Path) -> Path:
+    """A path whose `~` is the user's home; `~name` is a file's name where there is no such user."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - that of pathlib raises there
+
+
 def path_text(path: str | Path) -> str:
     r"""A path as text; bytes that are no UTF-8 stand as `\xNN`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

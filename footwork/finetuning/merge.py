@@ -15,6 +15,7 @@ from footwork.files.folders import (
     require_free,
     write_json,
 )
+from footwork.files.paths import user_path
 from footwork.finetuning.card import merged_card
 from footwork.finetuning.task import Task
 from footwork.methods.adaptation import adaptation_of
@@ -37,7 +38,7 @@ def merge_adapter(
     """Write a plain folder that answers as the adapter over its base does, as `Interface.merge`."""
     require_free(Path(out), overwrite, with_bases(model))
     folder, out = trained_folder(model, revision), Path(out)
-    repository = None if folder == Path(model).expanduser() else str(model)
+    repository = None if folder == user_path(model) else str(model)
     if (folder / "config.json").exists() and not adapter_in(folder):
         raise ConfigError(f"{model} is already plain: it has no adapter to merge. Use it as it is.")
     adapted, preparation = task.load_trained(folder)

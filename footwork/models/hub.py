@@ -20,6 +20,7 @@ from footwork.console import note
 from footwork.errors import ConfigError, HubUnreachable, ModelError
 from footwork.files.faults import shortened
 from footwork.files.folders import MANIFEST, published_file, read_manifest
+from footwork.files.paths import user_path
 from footwork.files.plain_files import read_object
 from footwork.models import downloads
 
@@ -76,7 +77,7 @@ def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -
     """
     if model_id in presets:
         return presets[model_id]
-    path, allowed = Path(model_id).expanduser(), "Name a folder, a Hub id (owner/name) or `tiny`."
+    path, allowed = user_path(model_id), "Name a folder, a Hub id (owner/name) or `tiny`."
     if model_id and path.is_dir():
         if not (path / "config.json").exists():
             hint = f" {_convert(model_id)}." if (path / OPEN_CLIP).exists() else ""
@@ -151,7 +152,7 @@ def trained_folder(model: Path | str, revision: str | None = None) -> Path:
     folder is called by its commit. A revision of a folder is a `ConfigError`, what is neither here
     nor there a `ModelError`.
     """
-    folder = Path(model).expanduser()
+    folder = user_path(model)
     if folder.exists() or not _REPOSITORY.fullmatch(str(model)):
         if revision is not None:
             raise ConfigError(

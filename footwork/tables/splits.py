@@ -10,6 +10,7 @@ from typing import Any
 
 from footwork.errors import DataError, ModelError, error_text
 from footwork.files.faults import shortened
+from footwork.files.paths import user_path
 from footwork.images.finding import IMAGE_ENDINGS
 from footwork.tables.held import data_name, is_held
 from footwork.tables.reader import TABLE_ENDINGS
@@ -120,7 +121,9 @@ def open_data(data: Any) -> tuple[Any, Notes]:
     """
     if is_held(data):
         return data, ()
-    path, name = Path(data).expanduser(), str(data)
+    path, name = user_path(data), str(data)
+    if not name:
+        raise DataError("DATA is empty. Name a file, a folder or a data set of the Hub.")
     try:
         path.stat()
     except FileNotFoundError as error:

@@ -25,6 +25,7 @@ from tests.textclf.loading import SKIP, load, load_csv, rows_of
 from textclf.columns import StatedColumns, choose_columns
 from textclf.config import LabelOptions
 from textclf.data import DataOptions, Examples, TextData, load_data, load_table, read_examples
+from textclf.predict import open_rows
 
 
 def every_label(data: TextData) -> dict[str, str]:
@@ -429,6 +430,17 @@ def test_a_folder_without_clear_splits_is_told(tmp_path: Path) -> None:
     (tmp_path / "one" / "dataset_dict.json").write_text('{"splits": ["train"]}')
     with pytest.raises(DataError, match=r"cannot be read as what `datasets` saves .* to_parquet"):
         load_data(str(tmp_path / "one"))
+
+
+def test_a_name_that_begins_with_a_tilde_is_a_name_and_an_empty_one_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_rows(rows_of(["a", "b"] * 4), Path("~x.csv"))
+    assert load_data("~x.csv").labels == ("a", "b")
+    for read in (load_data, open_rows):
+        with pytest.raises(DataError, match="DATA is empty"):
+            read("")
 
 
 def test_small_splits_are_read_like_the_training_split(tmp_path: Path) -> None:
