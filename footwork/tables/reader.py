@@ -200,10 +200,13 @@ def _stream_text(source: TextSource, table_format: TableFormat, expected: Expect
     notes = (source.note,) if source.note else ()
     stream = RowStream(source.name, iter(()), table_format.skip_bad_rows)
     stream.notes = notes
-    if not any(line.strip() for line in source.preview()):
+    first = next(filter(None, map(str.strip, source.preview())), "")
+    if not first:
         return stream
     stated = table_format.delimiter is not None
-    if source.ending in JSON_ENDINGS or (not stated and looks_like_json(source)):
+    # A delimiter that is stated may be of the files beside one of JSON.
+    named = source.ending in JSON_ENDINGS and (not stated or first[0] in "[{")
+    if named or (not stated and looks_like_json(source)):
         stream._rows, note = json_rows(source)
         stream.notes = (*notes, *note)
         return stream
@@ -298,7 +301,7 @@ def arrow_rows(
             names[column] = list(map(str, feature.get("names") or ()))
             types[column] = list_(string()) if is_list(kind) or is_large_list(kind) else string()
     for batch in batches:
-        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+        for row in zip(*map(_values, batch.columns), strict=True):
             try:
                 yield {
                     name: _class_name(value, names[name]) if name in names else stored_value(value)
@@ -306,6 +309,16 @@ def arrow_rows(
                 }
             except IndexError as error:
                 yield str(error)
+
+
+def _values(column: Any) -> list[Any]:
+    """What a column of Arrow holds, as texts where Python has no date or time so late or early."""
+    from pyarrow import string
+
+    try:
+        return list(column.to_pylist())
+    except (OverflowError, ValueError):
+        return list(column.cast(string()).to_pylist())
 
 
 def _noted_features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:

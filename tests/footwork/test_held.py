@@ -82,6 +82,12 @@ def test_numbers_of_classes_become_their_names() -> None:
     ]
 
 
+def test_a_date_that_python_lacks_is_a_text() -> None:
+    table = pyarrow.table({"day": pyarrow.array([0, 2**30], pyarrow.date32()), "text": ["a", "b"]})
+    assert [cells["text"] for _, cells in held_rows(table)] == ["a", "b"]
+    assert next(held_rows(table))[1]["day"] == "1970-01-01"
+
+
 def test_what_is_no_row_is_told_with_its_number_or_left_out() -> None:
     rows = [{"text": "a"}, "b", {"text": "c"}]
     with pytest.raises(DataError, match=r"list of rows, row 2: it must be a mapping .* got a str"):

@@ -179,6 +179,8 @@ MEANT: list[tuple[str, str, TableFormat | Expected, dict[str, list[Any]], str]] 
     ),
     # The number of a column is no name of one.
     ("t.csv", "so it is,2\n" * 3, Expected(names=("2",)), {"column_2": ["2"] * 3}, "No header"),
+    ("t.json", "text,label\na,b\n", TableFormat(delimiter=","), {"label": ["b"]}, ""),
+    ("t.json", '{"label": "b,c"}\n', TableFormat(delimiter=","), {"label": ["b,c"]}, ""),
     ("t.txt", "text^label\na^b\n", TableFormat(delimiter="^"), {"label": ["b"]}, ""),
     ("pairs.tsv", STRAY, DETECT, {"#1 String": ['"whom he called'] * 5}, "Quote characters are"),
     ("t.csv", ESCAPED, DETECT, {"text": ['He said "hi", ok'] * 8}, ""),
