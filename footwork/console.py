@@ -66,12 +66,11 @@ def print_csv(rows: Iterable[Row], flat: Callable[[Row], Row], *, raw_cells: boo
     for index, row in enumerate(map(flat, rows)):
         if not _is_main():
             continue
-        if index == 0:
-            writer.writerow(row)
-        cells = [cell(value, raw=raw_cells) for value in row.values()]
-        if sys.stdout.isatty():
-            cells = [harmless(one) if isinstance(one, str) else one for one in cells]
-        writer.writerow(cells)
+        for values in (row.keys(), row.values()) if index == 0 else (row.values(),):
+            cells = [cell(value, raw=raw_cells) for value in values]
+            if sys.stdout.isatty():
+                cells = [harmless(one) if isinstance(one, str) else one for one in cells]
+            writer.writerow(cells)
 
 
 def note(text: str) -> None:

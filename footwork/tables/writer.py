@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from footwork.errors import ConfigError, DataError
 from footwork.files.folders import published_file
 from footwork.files.outputs import require_writable, unwritable
 from footwork.files.paths import path_line
-from footwork.tables.cells import cell, csv_writer
+from footwork.tables.cells import cell, csv_writer, text_of
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _ENDINGS = (*_DELIMITERS, ".jsonl", ".parquet")
@@ -56,8 +57,8 @@ def write_rows(
                     lines = (json.dumps(dict(row), ensure_ascii=False, default=str) for row in rows)
                     file.writelines(f"{line}\n" for line in lines)
             else:
-                cells = ({name: cell(v, raw=raw_cells) for name, v in row.items()} for row in rows)
-                _write_csv(cells, sibling, columns, _DELIMITERS[ending])
+                written = partial(cell, raw=raw_cells)
+                _write_csv(rows, sibling, columns, _DELIMITERS[ending], written)
     except OSError as error:
         # Not the text of the error: pyarrow's names the sibling.
         raise unwritable(path, os.strerror(error.errno or errno.EIO).lower()) from error
@@ -108,13 +109,18 @@ def _columns_of(path: Path) -> Sequence[str]:
             if ending == ".jsonl":
                 row = json.loads(file.readline(_FIRST_ROW))
                 return tuple(row) if isinstance(row, dict) else ()
-            return next(csv.reader(file, delimiter=_DELIMITERS[ending]), ())
+            names = next(csv.reader(file, delimiter=_DELIMITERS[ending]), ())
+            return tuple(map(text_of, names))
     except (OSError, ValueError, csv.Error, RecursionError):  # pyarrow's are ValueErrors
         return ()
 
 
 def _write_csv(
-    rows: Iterable[Mapping[str, Any]], path: Path, columns: Sequence[str], delimiter: str
+    rows: Iterable[Mapping[str, Any]],
+    path: Path,
+    columns: Sequence[str],
+    delimiter: str,
+    written: Callable[[Any], Any],
 ) -> None:
     rows = iter(rows)
     first = next(rows, None)
@@ -122,9 +128,9 @@ def _write_csv(
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv_writer(file, delimiter)
         if names:
-            writer.writerow(names)
+            writer.writerow(map(written, names))
         for row in itertools.chain([] if first is None else [first], rows):
-            writer.writerow([row.get(name) for name in names])
+            writer.writerow([written(row.get(name)) for name in names])
 
 
 def _write_parquet(
@@ -143,9 +149,11 @@ def _write_parquet(
     try:
         rest = [name for name in example if name not in known.names]
         seen = [{name: row.get(name) for name in rest} for row in batch or [example]]
+        text = pyarrow.string()
+        # Where all of the first rows have nothing, or nothing but empty lists, texts may follow.
+        absent = {pyarrow.null(): text, pyarrow.list_(pyarrow.null()): pyarrow.list_(text)}
         for field in pyarrow.Table.from_pylist(seen).schema:
-            absent = pyarrow.types.is_null(field.type)  # in all of the first rows
-            known = known.append(field.with_type(pyarrow.string()) if absent else field)
+            known = known.append(field.with_type(absent.get(field.type, field.type)))
         schema = pyarrow.schema([known.field(name) for name in example])
         table = pyarrow.Table.from_pylist(batch, schema=schema)
         with pyarrow.parquet.ParquetWriter(path, table.schema) as writer:

@@ -11,7 +11,7 @@ import pytest
 
 from footwork.console import print_csv
 from footwork.tables.cells import cell, list_of, text_of
-from footwork.tables.writer import write_rows
+from footwork.tables.writer import require_table, write_rows
 
 
 @pytest.mark.parametrize(
@@ -34,14 +34,18 @@ def test_numbers_and_all_else_stay_as_they_are(value: Any) -> None:
 def test_every_writer_of_tables_knows_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, raw_cells: bool
 ) -> None:
-    rows = [{"path": "=a.jpg", "score": -0.5, "labels": ["=x"]}]
+    rows = [{"=path": "=a.jpg", "score": -0.5, "labels": ["=x"]}]
+    header = ["=path" if raw_cells else "'=path", "score", "labels"]
     written = "=a.jpg" if raw_cells else "'=a.jpg"
     write_rows(rows, tmp_path / name, raw_cells=raw_cells)
     with (tmp_path / name).open(newline="") as file:
-        [_, found] = csv.reader(file, delimiter="\t" if name == "out.tsv" else ",")
-    assert found == [written, "-0.5", '["=x"]']
+        [names, found] = csv.reader(file, delimiter="\t" if name == "out.tsv" else ",")
+    assert (names, found) == (header, [written, "-0.5", '["=x"]'])
+    require_table(tmp_path / name, ("=path", "score", "labels"))
     print_csv(rows, dict, raw_cells=raw_cells)
-    assert capsys.readouterr().out.splitlines()[1].startswith(f"{written},-0.5,")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == ",".join(header)
+    assert printed[1].startswith(f"{written},-0.5,")
 
 
 def test_other_files_hold_what_they_are_given(tmp_path: Path) -> None:

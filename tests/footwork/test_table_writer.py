@@ -108,6 +108,12 @@ def test_parquet_is_written_in_several_batches(tmp_path: Path) -> None:
     assert read_table(tmp_path / "o.parquet").columns["n"] == list(range(25_000))
 
 
+def test_what_the_first_rows_lack_may_follow_as_text(tmp_path: Path) -> None:
+    rows = [{"true": [], "note": None}] * 10_000 + [{"true": ["a"], "note": "so"}]
+    write_rows(rows, tmp_path / "o.parquet")
+    assert read_table(tmp_path / "o.parquet").columns["true"][-1] == ["a"]
+
+
 def test_a_value_that_fits_no_parquet_column_is_told(tmp_path: Path) -> None:
     rows = ({"n": None if i < 10_000 else [i]} for i in range(10_001))
     with pytest.raises(DataError, match=r"does not fit its column in Parquet.*\.jsonl"):
