@@ -35,7 +35,7 @@ from textclf.columns import (
 )
 from textclf.config import LabelOptions
 from textclf.data import Examples, load_table, read_examples
-from textclf.predict import COLUMNS, FURTHER, require_text_count, write_predictions
+from textclf.predict import COLUMNS, FURTHER, cut_note, require_text_count, write_predictions
 
 if TYPE_CHECKING:
     from footwork.finetuning.train import TrainedRun
@@ -87,8 +87,7 @@ def evaluate(
     evaluation = replace(evaluation, remarks=(*evaluation.remarks, *remarks))
     notes = examples.notes
     if cut := classifier.texts_cut - cut:
-        said = f"{cut} texts were longer than {classifier.max_length} tokens and lost the rest."
-        notes = (*notes, said)
+        notes = (*notes, cut_note(cut, classifier))
     taken = (*columns.text, *columns.labels)
     name = id_column(table.columns, options.id_column, taken, table.source)
     own = dict(zip(table.rows, table.columns[name], strict=True)) if name else {}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from footwork.errors import ConfigError, DataError, require_one_of
 from footwork.evaluation.decision import Prediction, flat_row
 from footwork.files.faults import counted, shortened
+from footwork.files.paths import user_path
 from footwork.tables.columns import find_column
 from footwork.tables.held import data_name, is_held
 from footwork.tables.layout import DETECT, Expected, TableFormat
@@ -116,7 +117,7 @@ def open_rows(
             rows = opened_rows(part, table_format)
             rows.notes = (*notes, *rows.notes)
             return rows
-    path = None if str(source) == "-" else Path(source).expanduser()
+    path = None if str(source) == "-" else user_path(source)
     if input_format not in ("lines", "jsonl"):
         if input_format in _DELIMITERS and table_format.delimiter is None:
             table_format = replace(table_format, delimiter=_DELIMITERS[input_format])
@@ -154,7 +155,7 @@ class PredictedRows(Iterator[dict[str, Any]]):
         self._classifier = classifier
         self._stream = stream
         self._options = options
-        self._cut_before = classifier.texts_cut
+        self._cut = 0
         self._choice: str | None = None
         self._keep_columns = keep_columns
         self._kept: dict[str, str] = {}
@@ -213,12 +214,8 @@ class PredictedRows(Iterator[dict[str, Any]]):
         if self._late:
             late = shortened(map(repr, self._late))
             notes.append(f"Not kept, as none of the first rows has such a column: {late}.")
-        if cut := self._classifier.texts_cut - self._cut_before:
-            verb = "text is" if cut == 1 else "texts are"
-            notes.append(
-                f"{cut} {verb} longer than {self._classifier.max_length} tokens and lost the rest; "
-                "--long windows reads all of a text."
-            )
+        if self._cut:
+            notes.append(cut_note(self._cut, self._classifier))
         if self.empty:
             rows = counted(len(self.empty), "row has an empty text", "rows have an empty text")
             notes.append(
@@ -265,7 +262,19 @@ class PredictedRows(Iterator[dict[str, Any]]):
                 own = f"input:{own}"
             if not (name == identity == "id"):
                 self._kept[name] = own
-        yield from classifier.stream(self._readable(chain(first, self._stream), texts, identity))
+        rows = self._readable(chain(first, self._stream), texts, identity)
+        yield from self._counted(classifier.stream(rows))
+
+    def _counted(self, answers: Iterator[Prediction]) -> Iterator[Prediction]:
+        """The answers; texts that other runs of the classifier cut meanwhile are not these."""
+        answer: Prediction | None
+        while True:
+            before = self._classifier.texts_cut
+            answer = next(answers, None)
+            self._cut += self._classifier.texts_cut - before
+            if answer is None:
+                return
+            yield answer
 
     def _readable(
         self,
@@ -316,6 +325,15 @@ def write_predictions(
 
     flat = path.suffix.lower() != ".jsonl"
     write_rows(map(flat_row, rows) if flat else rows, path, schema, raw_cells=raw_cells)
+
+
+def cut_note(cut: int, classifier: TextClassifier) -> str:
+    """What is to be said of so many texts that were cut."""
+    texts = counted(cut, "text is", "texts are")
+    return (
+        f"{texts} longer than {classifier.max_length} tokens and lost the rest; --long windows "
+        "reads all of a text."
+    )
 
 
 def require_text_count(known: Sequence[str], columns: Sequence[str], source: str) -> None:

@@ -273,8 +273,10 @@ def test_cut_texts_are_noted(classifier: TextClassifier) -> None:
         "1 text is longer than 64 tokens and lost the rest; --long windows reads all of a text.",
     )
     short = predict_rows(classifier, rows_of({"text": "bad"}))
+    beside = predict_rows(classifier, rows_of({"text": "good " * 90}))
+    next(beside)
     list(short)
-    assert short.notes == ()
+    assert (short.notes, beside.notes) == ((), rows.notes)
 
 
 def test_every_format_holds_the_same_answers(classifier: TextClassifier, tmp_path: Path) -> None:
