@@ -79,10 +79,11 @@ def test_a_folder_of_that_name_wins_and_has_no_revision(
     assert adapter.exists()
 
 
-@pytest.mark.parametrize("name", ["reviews", "./owner/reviews", "owner/reviews/", "a/b/c", "/o/r"])
+@pytest.mark.parametrize(
+    "name", ["reviews", "./owner/reviews", "owner/reviews/", "a/b/c", "/o/r", "~no user/r"]
+)
 def test_what_is_no_name_of_a_repository_is_a_folder(name: str) -> None:
     assert trained_folder(name) == Path(name)
-    assert trained_folder("~nobody/model") == Path("~nobody/model")
 
 
 def test_a_repository_without_a_model_is_told(hub: Hub, tmp_path: Path) -> None:
