@@ -23,6 +23,7 @@ from footwork.class_names import class_name
 from footwork.errors import DataError
 from footwork.evaluation.result import Assessment, evaluate_logits
 from footwork.files.faults import shortened
+from footwork.files.paths import user_path
 from footwork.files.plain_files import content_of
 from footwork.finetuning.card import PLACE
 from footwork.finetuning.data import Inputs, LabelledData, held_out, remark_on_known
@@ -228,7 +229,7 @@ class ImageTask(Task):
         data = read_images(source, config, self.files)
         if config.target is None:
             return data
-        return with_target(data, Path(config.target).expanduser(), config)
+        return with_target(data, user_path(config.target), config)
 
     def load(self, config: FinetuneConfig, data: Any, preparation: Any) -> tuple[Any, HeadOrigin]:
         """An image classifier."""

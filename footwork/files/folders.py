@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from footwork.errors import ConfigError, ModelError
+from footwork.files.paths import user_path
 from footwork.files.plain_files import LONGEST, content_of, read_document
 
 MANIFEST = "footwork.json"
@@ -91,7 +92,7 @@ def _staging_prefix(target: Path) -> str:
 
 def followed(target: Path) -> Path:
     """Where a folder leads, `~` among them: it cannot be renamed to a link, which would be lost."""
-    return Path(os.path.realpath(os.path.expanduser(target)))  # noqa: PTH111 - never raises
+    return Path(os.path.realpath(user_path(target)))
 
 
 def require_free(

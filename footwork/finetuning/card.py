@@ -5,7 +5,6 @@ Its words are in `card.md` and `usage.md`; here is what they are filled with.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from footwork.evaluation.text import (
     number,
 )
 from footwork.files.faults import counted, shortened
+from footwork.files.paths import user_path
 from footwork.methods.table import METHODS, OF_PEFT, Adapter, method_of, methods_where
 from footwork.options import LOWER_IS_BETTER
 from footwork.pages.templates import load_template
@@ -406,7 +406,7 @@ def public_text(text: str, facts: Mapping[str, Any]) -> str:
     """Take the folders of the local data, of which `facts` have the paths, out of a text."""
     names: dict[str, str] = {}
     for named in (facts.get("path", ""), *facts.get("files", ())):
-        path = Path(os.path.expanduser(named))  # noqa: PTH111 - never raises
+        path = user_path(named)
         forms = (named, str(path), str(path.resolve())) if path.name else ()
         names |= dict.fromkeys(forms, public_data_name({"path": named}))
     # Longest first: a short form may be a part of the long one.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from transformers.utils import logging
 from footwork.errors import ConfigError, ModelError, first_line
 from footwork.files.faults import counted
 from footwork.files.folders import read_json, read_manifest, seal_of
-from footwork.files.paths import shell_word
+from footwork.files.paths import shell_word, user_path
 from footwork.methods.adaptation import adaptation_of
 from footwork.methods.table import adapter_in
 from footwork.models import hub
@@ -303,7 +302,7 @@ def base_of(folder: Path) -> tuple[str, str | None]:
 def with_bases(model: Path | str) -> list[str]:
     """A model and, where it is an adapter of this machine, what it stands over, the last plain."""
     chain = [str(model)]
-    while adapter_in(folder := Path(os.path.expanduser(chain[-1]))):  # noqa: PTH111 - never raises
+    while adapter_in(folder := user_path(chain[-1])):
         chain.append(base_of(folder)[0])
     return chain
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from footwork.errors import ConfigError
-from footwork.files.paths import path_at, path_line
+from footwork.files.paths import path_at, path_line, user_path
 from footwork.tables.source import read_entries
 from search.paths import absolute_path
 
@@ -175,7 +175,7 @@ def _weighted(text: str) -> tuple[float, str]:
 def _path_of(text: str) -> str:
     """Absolute, of a path or a file: address."""
     if not text.startswith(_ADDRESSES):
-        return absolute_path(Path(text).expanduser())
+        return absolute_path(user_path(text))
     if (path := path_at(text)) is None:
         raise ConfigError(
             f"{text} lies on another machine. Only files of this one can be read: save it here, "

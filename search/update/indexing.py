@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from footwork.errors import ConfigError, ImageError, StoreError
 from footwork.files.faults import counted
-from footwork.files.paths import path_line
+from footwork.files.paths import path_line, user_path
 from footwork.images.finding import is_folder
 from footwork.options import DEFAULT_IMAGE_MODEL, decoding_of
 from footwork.processes import ALONE, ProcessGroup
@@ -119,7 +119,7 @@ class Indexer:
             return False
         if stated is None:
             return True
-        changeable = Path(stated).expanduser().is_dir()
+        changeable = user_path(stated).is_dir()
         return not changeable and stated == embedder.model_id and self.model.revision is None
 
     def _update(
