@@ -97,7 +97,8 @@ class ImageIndex:
         """Make an index of folders of images, or bring it up to date, and open it.
 
         Args:
-            roots: Folders and files; of folders all below them.
+            roots: Folders and files; of folders all below them. None at all brings the named index
+                up to date.
             index: Folder of the index, which need not exist; None takes that of the first root,
                 among the user's data, which `open` finds by the root.
             model_id: Hub id, local folder, preset or `tiny`; None takes the index's, or the
@@ -110,7 +111,7 @@ class ImageIndex:
         from search.update.indexing import Indexer
 
         named = _listed(roots)
-        if not named:
+        if not named and index is None:
             raise ConfigError("`roots` must name a folder, or several, got none.")
         place = find_index(_folder(index), tuple(map(absolute_path, named)))
         summary = Indexer(place, _model(config, model_id)).index(named)

@@ -34,7 +34,8 @@ GUARDS = frozenset(
         *("attempt", "prepare_picture", "_as_found", "_Planner.add", "state_of", "content_of"),
         *("write_sidecar", "distinct_files", "_Execution._place"),
         *("is_folder", "why_missing", "natural_key", "has_image_ending", "is_visible", "name_key"),
-        *("FolderReader._entries.<locals>.<lambda>", "_Finder._add_file", "<lambda>"),
+        *("FolderReader._entries.<locals>.<lambda>", "<lambda>"),
+        *("_Finder._add_file", "_Finder._add_entry", "_Finder._is_new"),
         *("_compare", "_move", "_renewed", "_worth", "_pixels", "fspath", "_path_normpath"),
         "_path_splitroot_ex",  # of Python 3.13
         *("_state_of", "_digest"),
