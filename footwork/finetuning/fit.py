@@ -226,14 +226,14 @@ def evaluate(
 def learn_held_out(learner: Learner, rows: EncodedRows, model: Any) -> tuple[str, ...]:
     """Solve a head again on all rows, once those held out have judged it.
 
-    A head that is solved in the end alone, and where they were too few to decide anything. Its
+    A head that is solved in the end alone: they decided nothing of it but how sure it is. Its
     penalty is found anew; what it reads stays.
 
     Returns:
         What is to be said of it, if anything was done.
     """
     config, data = learner.config, rows.data
-    if not (config.method_row.solves and data.held_out and is_few(data)):
+    if not (config.method_row.solves and data.held_out):
         return ()
     layer = learner.model.get_submodule(output_layer_name(learner.model))
     found = solve_output(learner, rows, config.method_row.adaptation.solve, ("train", "validation"))

@@ -48,6 +48,7 @@ def begin_head(
     Returns:
         Iterations, and what is to be said of it, if anything.
     """
+    rows.features = {}
     rows.begin(learner, notify)
     if not can_be_solved(learner):
         return 0, ()
@@ -122,12 +123,17 @@ def solve_output(
     all.
     """
     config, data = learner.config, rows.data
-    reader = FeatureReader(learner.model)
+    reader, known_features = FeatureReader(learner.model), {}
+    if config.method_row.features_once:
+        known_features = rows.features
     features, targets = [], []
     for split in splits:
         count = len(data.splits[split])
         chosen = drawn(count, count if config.method_row.solves else _BEGIN)
-        features.append(logits_of(rows, reader, split, config.mixed_precision, chosen))
+        if split not in known_features:
+            said = logits_of(rows, reader, split, config.mixed_precision, chosen)
+            known_features[split] = said
+        features.append(known_features[split])
         targets.append(data.splits[split].targets[chosen])
     found = None
     if is_main_process():

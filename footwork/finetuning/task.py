@@ -121,6 +121,9 @@ class EncodedRows(ABC):
 
     def __init__(self, data: LabelledData) -> None:
         self.data = data
+        self.features: dict[str, FloatArray] = {}
+        """Of the splits that were read, what the output layer reads of all their rows, (N, D), in
+        a run whose encoder stays as it is."""
         ends = accumulate(map(len, data.splits.values()))
         self.places: Mapping[str, Sequence[int]] = {
             split: range(end - len(part), end)

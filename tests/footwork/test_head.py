@@ -12,7 +12,9 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, BertModel, pipeline
 
 import footwork.finetuning.fit as fit_module
+import footwork.finetuning.head as head_module
 from footwork.errors import ConfigError
+from footwork.finetuning.task import logits_of
 from footwork.inference.tokens import tokenize
 from footwork.methods.adaptation import parameter_groups
 from footwork.methods.head import STRENGTHS, held_out_loss, solve
@@ -247,9 +249,13 @@ def noise(rows: int) -> list[dict[str, str]]:
     return [{"text": text, "label": str(random.choice(["no", "yes"]))} for text in texts]
 
 
-@pytest.mark.parametrize("method", ["head", "prototypes"])
-def test_rows_held_out_are_learned_once_they_have_judged(method: str, tmp_path: Path) -> None:
-    base, rows = build_base(tmp_path / "base", "bert"), noise(90)
+@pytest.mark.parametrize(
+    ("method", "count", "held"), [("head", 90, 9), ("prototypes", 90, 9), ("head", 600, 60)]
+)
+def test_rows_held_out_are_learned_once_they_have_judged(
+    method: str, count: int, held: int, tmp_path: Path
+) -> None:
+    base, rows = build_base(tmp_path / "base", "bert"), noise(count)
     quick: dict[str, Any] = {"max_length": 32, "mixed_precision": "float32"}
     config = TrainConfig(model_id=str(base), method=method, **quick)
     done = train_here(rows, tmp_path / "all", config)
@@ -259,9 +265,23 @@ def test_rows_held_out_are_learned_once_they_have_judged(method: str, tmp_path: 
     assert done.manifest[figures] == before.manifest[figures]
     logits = [TextClassifier.load(tmp_path / each).logits(texts) for each in ("all", "some")]
     assert not np.allclose(*logits)
-    said = "The rows held out (9) judged a head that did not know them; "
-    assert f"{said}it was then solved again, on all 90." in done.notes
+    said = f"The rows held out ({held}) judged a head that did not know them; "
+    assert f"{said}it was then solved again, on all {count}." in done.notes
     assert said in (tmp_path / "all" / "README.md").read_text()
+
+
+def test_what_the_frozen_encoder_says_is_computed_once(tmp_path: Path) -> None:
+    base, read = build_base(tmp_path / "base", "bert"), []
+
+    def counted_logits(rows: Any, model: Any, split: str, *rest: Any) -> Any:
+        if isinstance(model, FeatureReader) and not model.states:
+            read.append(split)
+        return logits_of(rows, model, split, *rest)
+
+    config = TrainConfig(model_id=str(base), method="head", max_length=32)
+    with patch.object(head_module, "logits_of", counted_logits):
+        train_here(noise(90), tmp_path / "out", config)
+    assert read == ["train", "validation"]
 
 
 def test_the_figures_of_test_rows_are_of_the_head_that_is_published(tmp_path: Path) -> None:
