@@ -263,7 +263,7 @@ class DecodedImages(EncodedRows):
     def for_learner(self, learner: Learner) -> Self:
         """With the augmentation of its method, by its seed; its head is solved for itself."""
         config, other = cast("FinetuneConfig", learner.config), copy(self)
-        other._seed, other._augment, other.solution = config.seed, config.augmentation, None
+        other._seed, other._augment = config.seed, config.augmentation
         other.varies = other._augment != "none"
         return other
 
@@ -333,9 +333,8 @@ class DecodedImages(EncodedRows):
         with suppress(ModelError):  # of a model without one linear output layer
             reader, precision = FeatureReader(model), learner.config.mixed_precision
             read = logits_of(self, reader, reported, precision)
-            self.solution = self._pretrained.probe = solve_output(learner, self, solve)
-            weights = self.solution.weight.T.numpy()
-            logits["linear_probe"] = read @ weights + self.solution.bias.numpy()
+            probe = self._pretrained.probe = solve_output(learner, self, solve)
+            logits["linear_probe"] = read @ probe.weight.T.numpy() + probe.bias.numpy()
         wait_for_everyone()
         if not is_main_process():
             return {}

@@ -235,7 +235,11 @@ def compare(
         baselines = _baselines(shared, place.run / RUNS / f"{_BASELINES}.json", tell)
         data = shared.data
         in_steps = next((one for one in shared.configs if one.method_row.rates), shared.configs[0])
-        notes = (*data.notes, *shared.warnings, *few_rows_note(data, in_steps, shared.task.noun))
+        notes = (
+            *(*data.notes, *shared.warnings),
+            *few_rows_note(data, in_steps, shared.task.noun),
+            *_learned_more(shared),
+        )
         manifest = compared(shared, wanted, runs, baselines, notes)
         more: tuple[str, ...] = ()
         if main:
@@ -264,6 +268,18 @@ def _run_row(key: RunKey, run: Run) -> dict[str, Any]:
     rate = key.rate or run.config.get("learning_rate")
     metrics = {name: each["value"] for name, each in run.metrics.items()}
     return {"method": key.method, "seed": key.seed, "learning_rate": rate, **metrics, **facts}
+
+
+def _learned_more(shared: SharedRows) -> tuple[str, ...]:
+    """That the test rows judge some methods by more training rows than others, if they do."""
+    solved = [one.method for one in shared.configs if one.method_row.solves]
+    if not solved or not shared.data.held_out or shared.reported == "validation":
+        return ()
+    return (
+        f"The {shared.task.noun} held out ({len(shared.data.splits['validation'])}) are learned by "
+        f"{' and '.join(solved)} as well before the test, as `train` has it; nothing else learns "
+        "them.",
+    )
 
 
 def _require_enough(data: LabelledData) -> None:

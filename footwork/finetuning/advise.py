@@ -35,7 +35,7 @@ from footwork.finetuning.task import EncodedRows, Learner, Notify, Task, logits_
 from footwork.methods.adaptation import SCRATCH
 from footwork.methods.head import solve
 from footwork.methods.table import AUTO, PROBE, UNPRETRAINED, method_of
-from footwork.models.pooling import FeatureReader
+from footwork.models.pooling import FeatureReader, let_head_read
 from footwork.options import LOWER_IS_BETTER
 from footwork.tables.held import is_held
 
@@ -151,12 +151,14 @@ def _measured(
     learner: Learner, rows: EncodedRows, notify: Notify
 ) -> tuple[dict[str, Interval], tuple[tuple[int, float], ...], str]:
     """`Advice.scores`, `Advice.curve`, and their metric."""
-    data = rows.data
+    data, config = rows.data, learner.config
+    learner = replace(learner, data=data)  # of images some may not have been readable
     chosen = drawn(len(data.splits["train"]), SAMPLE)
     targets, place = data.splits["train"].targets[chosen], np.array(chosen)
     judge = partial(judge_as_is, data)
     learner.model.to(compute_device())
-    choose_reading(learner, rows)
+    fresh = SCRATCH.adapt(learner.model, config, "", None).to(compute_device())
+    let_head_read(fresh, choose_reading(learner, rows))
     head = _head_on(learner, rows, learner.model, chosen)
     notify("solving heads on growing parts of them")
     learned = [round(len(chosen) * (1 - 1 / FOLDS) * part) for part in PARTS]
@@ -172,7 +174,6 @@ def _measured(
         found["unpretrained"] = judge(targets, _left_out(targets, data.task, linear, 1.0))
     few = chosen[:: -(-len(chosen) // FRESH_SAMPLE)]
     notify(f"asking the same encoder with random weights about {len(few):,}")
-    fresh = SCRATCH.adapt(learner.model, learner.config, "", None).to(compute_device())
     _count_batch(fresh, rows, few)
     of_few = data.splits["train"].targets[few]
     logits = _left_out(of_few, data.task, _head_on(learner, rows, fresh, few), 1.0)

@@ -226,8 +226,8 @@ def evaluate(
 def learn_held_out(learner: Learner, rows: EncodedRows, model: Any) -> tuple[str, ...]:
     """Solve a head again on all rows, once those held out have judged it.
 
-    A head that is solved in the end alone: they decided nothing of it but how sure it is. Its
-    penalty is found anew; what it reads stays.
+    A head that is solved in the end alone. What it reads stays, and so does its penalty, from
+    which logits have their size: a temperature that was fitted on theirs would be another one's.
 
     Returns:
         What is to be said of it, if anything was done.
@@ -235,9 +235,11 @@ def learn_held_out(learner: Learner, rows: EncodedRows, model: Any) -> tuple[str
     config, data = learner.config, rows.data
     if not (config.method_row.solves and data.held_out):
         return ()
-    layer = learner.model.get_submodule(output_layer_name(learner.model))
-    found = solve_output(learner, rows, config.method_row.adaptation.solve, ("train", "validation"))
-    found.put_into(layer)
+    solver = config.method_row.adaptation.solve
+    if rows.solution:
+        solver = partial(solver, strength=rows.solution.strength)
+    found = solve_output(learner, rows, solver, ("train", "validation"))
+    found.put_into(learner.model.get_submodule(output_layer_name(learner.model)))
     give_amounts(learner, model)
     count, noun = len(data.splits["validation"]), learner.task.noun
     return (

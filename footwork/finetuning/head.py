@@ -48,7 +48,7 @@ def begin_head(
     Returns:
         Iterations, and what is to be said of it, if anything.
     """
-    rows.features = {}
+    rows.features, rows.solution = {}, None
     rows.begin(learner, notify)
     if not can_be_solved(learner):
         return 0, ()
@@ -146,6 +146,7 @@ def solve_output(
             strata(known, data.task),
         )
     solution: LinearSolution = share_from_main(found)
+    rows.solution = solution
     return solution
 
 

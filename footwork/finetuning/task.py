@@ -117,7 +117,7 @@ class EncodedRows(ABC):
     varies = False
     """Whether a training row is another one in every epoch."""
     solution: LinearSolution | None = None
-    """The best output layer on what the pretrained model's reads, where it is known already."""
+    """The output layer as a run has solved it last, on what that of its model reads."""
 
     def __init__(self, data: LabelledData) -> None:
         self.data = data
@@ -138,7 +138,7 @@ class EncodedRows(ABC):
     def rearranged(self, data: LabelledData, places: Mapping[str, Sequence[int]]) -> Self:
         """The same rows in other splits: these `data`, found at these `places`."""
         changed = copy(self)
-        changed.data, changed.places, changed.solution = data, places, None
+        changed.data, changed.places = data, places
         return changed
 
     def begin(self, learner: Learner, notify: Notify) -> None:

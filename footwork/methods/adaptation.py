@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -213,7 +214,7 @@ class Scratch(Adaptation):
         self, model: Any, config: AdaptationConfig, base_id: str, revision: str | None
     ) -> Any:
         """Another model of the same configuration; its batch norms count what they see."""
-        fresh = type(model)(model.config)
+        fresh = type(model)(copy.deepcopy(model.config))
         for module in fresh.modules():
             if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
                 # transformers begins those of EfficientNet near 0: nothing came through 49 of them.

@@ -44,6 +44,8 @@ class LinearSolution:
     """Of L-BFGS, the search not counted; none where there is a formula."""
     rows: int
     """That it was fitted on."""
+    strength: float
+    """The one number that was searched for: of the penalty, or by which distances are told."""
 
     def put_into(self, layer: Any) -> None:
         """Let an output layer be this one."""
@@ -52,7 +54,7 @@ class LinearSolution:
             layer.bias.copy_(self.bias)
 
 
-Solver = Callable[[torch.Tensor, torch.Tensor, int, Loss, IntArray], LinearSolution]
+Solver = Callable[..., LinearSolution]
 """A way to find one, given what `solve` is given."""
 
 
@@ -72,7 +74,12 @@ class HeldOut:
 
 
 def solve(
-    features: torch.Tensor, targets: torch.Tensor, classes: int, loss: Loss, strata: IntArray
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    classes: int,
+    loss: Loss,
+    strata: IntArray,
+    strength: float | None = None,
 ) -> LinearSolution:
     """Fit a linear output layer on standardised features, its penalty found by cross-validation.
 
@@ -82,15 +89,16 @@ def solve(
         classes: C, outputs.
         loss: Of a row.
         strata: Shape (N,), what the folds should have alike: the class, say.
+        strength: Of the penalty, where it was found before.
     """
     rows, mean, spread = _standardised(features)
-    strength = held_out_loss(features, targets, classes, loss, strata).strength
+    strength = strength or held_out_loss(features, targets, classes, loss, strata).strength
     problem = _Problem(rows, targets, classes, loss)
     iterations = problem.minimise(strength, _EXACTLY)
     weight = problem.weight.detach() / spread
     bias = problem.bias.detach() - weight @ mean
     how = f"its penalty, C = {strength:.2g}, was found by cross-validation on the training rows"
-    return LinearSolution(weight, bias, how, iterations, len(features))
+    return LinearSolution(weight, bias, how, iterations, len(features), strength)
 
 
 def held_out_loss(

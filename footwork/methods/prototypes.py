@@ -22,7 +22,12 @@ SCALES = tuple(2.0 ** (half / 2) for half in range(-4, 21))
 
 
 def nearest_means(
-    features: torch.Tensor, targets: torch.Tensor, classes: int, loss: Loss, strata: IntArray
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    classes: int,
+    loss: Loss,
+    strata: IntArray,
+    strength: float | None = None,
 ) -> LinearSolution:
     """The layer of the nearest class mean, as `footwork.methods.head.solve` takes its arguments.
 
@@ -46,13 +51,13 @@ def nearest_means(
     def lost(scale: float) -> float:
         return float(loss(-scale / unit * without[judged], targets[judged]).mean())
 
-    scale = (min(SCALES, key=lost) if judged.any() else SCALES[0]) / unit
+    scale = strength or (min(SCALES, key=lost) if judged.any() else SCALES[0]) / unit
     weight = 2 * scale * means
     bias = scale * (within / counts - means.square().sum(1))
     # What all classes share changes no answer, and would cost digits.
     weight, bias = weight - weight.mean(0), bias - bias.mean()
     how = "of each class it knows the mean; how sure it is was found by leaving out each row"
-    return LinearSolution(weight.float(), bias.float(), how, 0, len(rows))
+    return LinearSolution(weight.float(), bias.float(), how, 0, len(rows), scale)
 
 
 class Prototypes(Head):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -18,6 +19,7 @@ from transformers import TrainerCallback
 
 import footwork.comparison.compare as compare_module
 from footwork.cli import main
+from footwork.comparison.compare import _learned_more
 from footwork.comparison.plan import CompareOptions, ComparisonPlan
 from footwork.comparison.report import table_of
 from footwork.comparison.result import Comparison, Pools, _beside
@@ -386,6 +388,28 @@ def test_a_setting_goes_to_the_methods_that_know_it() -> None:
     assert {config.seed for config in plan.runs.values()} == {5}
     with pytest.raises(ConfigError, match="images have none"):
         ComparisonPlan(FinetuneConfig(model_id="tiny"), options)
+
+
+@pytest.mark.parametrize(
+    ("methods", "reported", "held_out", "said"),
+    [
+        (("full", "head", "contrastive"), "test", True, "by head and contrastive as well"),
+        (("full", "head"), "validation", True, ""),
+        (("full", "head"), "test", False, ""),
+        (("full", "lora"), "test", True, ""),
+    ],
+)
+def test_it_says_which_methods_learn_the_rows_held_out_before_the_test(
+    methods: tuple[str, ...], reported: str, held_out: bool, said: str
+) -> None:
+    shared: Any = SimpleNamespace(
+        configs=[FinetuningConfig(method=method) for method in methods],
+        reported=reported,
+        data=SimpleNamespace(held_out=held_out, splits={"validation": range(60)}),
+        task=SimpleNamespace(noun="rows"),
+    )
+    notes = _learned_more(shared)
+    assert [said in note and "(60)" in note for note in notes] == ([True] if said else [])
 
 
 def test_where_no_methods_are_named_those_that_can_learn_the_rows_are_compared() -> None:

@@ -270,6 +270,21 @@ def test_rows_held_out_are_learned_once_they_have_judged(
     assert said in (tmp_path / "all" / "README.md").read_text()
 
 
+@pytest.mark.parametrize("solver", [solve, nearest_means])
+def test_a_head_that_learns_more_rows_is_as_sure_as_it_was(solver: Any) -> None:
+    random = np.random.default_rng(0)
+    targets = torch.from_numpy(random.integers(3, size=400))
+    features = torch.from_numpy(random.normal(size=(400, 8)).astype(np.float32))
+    features[torch.arange(400), targets] += 1.0
+    few = solver(features[:40], targets[:40], 3, LOSS, targets[:40].numpy())
+    anew, kept = (
+        solver(features, targets, 3, LOSS, targets.numpy(), strength)
+        for strength in (None, few.strength)
+    )
+    assert kept.strength == few.strength != anew.strength
+    assert float(kept.weight.norm()) != pytest.approx(float(anew.weight.norm()), rel=1e-3)
+
+
 def test_what_the_frozen_encoder_says_is_computed_once(tmp_path: Path) -> None:
     base, read = build_base(tmp_path / "base", "bert"), []
 

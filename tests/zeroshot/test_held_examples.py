@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from footwork.errors import ConfigError, DataError
+from footwork.finetuning.advise import _head_on
 from footwork.images.decoding import decode_image
 from footwork.tables.splits import with_splits
 from tests.runs import finetune_here, run_here
@@ -237,8 +238,12 @@ def test_advice_and_a_comparison_take_them_too(examples: Path, vit: str, tmp_pat
     with no_baseline, patch("footwork.finetuning.advise.FOLDS", 2):
         found = advise(held, config)
     assert (found.rows, set(found.scores)) == (24, {"frozen", "random"})
-    options = CompareOptions(methods=("head", "prototypes"), seeds=(0,))
     bad = {"photo": b"\xfftext", "kind": LABELS[0]}
+    with no_baseline, patch("footwork.finetuning.advise._head_on", wraps=_head_on) as heads:
+        advise([bad, *rows(examples)], config)
+    for learner, encoded, *_ in (call.args for call in heads.call_args_list):
+        assert learner.data is encoded.data  # a label that stood for an unreadable image is gone
+    options = CompareOptions(methods=("head", "prototypes"), seeds=(0,))
     done = compare([*rows(examples), bad], tmp_path / "compared", config, options)
     assert (done.folder / "report.html").exists()
     assert [each.place for each in done.skipped] == ["train/row 31, column 1"]
