@@ -148,7 +148,7 @@ def predict(
     classifier = TextClassifier.load(model, answering, revision=revision)
     answers = predict_rows(classifier, data, options, input_format, keep_columns=keep_columns)
     if keep_columns:  # of which the table knows
-        require_table(out, COLUMNS, (model, data), (*FURTHER, *answers.columns))
+        require_table(out, COLUMNS, (model, data), FURTHER, answers.columns)
     if out is None:
         print_json_lines(answers) if json else print_csv(answers, flat_row, raw_cells=raw_cells)
     else:

@@ -43,7 +43,7 @@ def cell(value: Any, *, raw: bool = False) -> Any:
     `raw` leaves alone what begins like a formula.
     """
     if isinstance(value, (list, tuple, Mapping)):
-        value = json.dumps(value, ensure_ascii=False)
+        value = json.dumps(value, ensure_ascii=False, default=str)
     if raw or not isinstance(value, str) or not _FORMULA.match(value):
         return value
     return value if is_number(value) else f"'{value}"

@@ -7,7 +7,10 @@ import errno
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,7 +45,8 @@ def write_rows(
             None as an empty cell.
         path: Another ending is a `ConfigError`, what cannot be written a `DataError`.
         schema_of: The types of columns in Parquet; of others, and with None, they are taken from
-            the first rows, and a value of another type than its column is a `DataError`.
+            the first rows. A column whose type some value does not fit becomes one of floats, if
+            it is of integers and nothing changes by it, else of texts.
         columns: Of a table without rows.
         raw_cells: Leave alone what a spreadsheet would run; see `footwork.tables.cells`.
     """
@@ -77,6 +81,7 @@ def require_table(
     columns: Sequence[str],
     inputs: Iterable[str | Path | None] = (),
     further: tuple[str, ...] = (),
+    kept: Collection[str] = (),
 ) -> None:
     """`require_writable`, of a table: one whose columns are not the command's stays.
 
@@ -84,15 +89,16 @@ def require_table(
         path: The file, if one is named.
         columns: Those that the command always writes.
         inputs: What is read meanwhile.
-        further: How the names of all others begin that it may write.
+        further: How the names of others begin that it may write.
+        kept: Names of those that it may write as they are.
     """
     if path is not None:
         _require_known_ending(path)
 
     def is_own(table: Path) -> bool:
         names = _columns_of(table)
-        known = all(name in columns or name.startswith(further) for name in names)
-        return known and set(columns) <= set(names)
+        others = set(names).difference(columns, kept)
+        return all(name.startswith(further) for name in others) and set(columns) <= set(names)
 
     require_writable(path, is_own, inputs)
 
@@ -140,28 +146,72 @@ def _write_parquet(
     columns: Sequence[str],
 ) -> None:
     import pyarrow
-    import pyarrow.parquet
 
     rows = iter(rows)
-    batch = [dict(row) for row in itertools.islice(rows, _BATCH_ROWS)]
-    example = batch[0] if batch else dict.fromkeys(columns)
+    batches = iter(lambda: [dict(row) for row in itertools.islice(rows, _BATCH_ROWS)], [])
+    first = next(batches, [])
+    example = first[0] if first else dict.fromkeys(columns)
     known = schema_of(example) if schema_of and example else pyarrow.schema([])
+    stated = dict(zip(known.names, known.types, strict=True))
+    text = pyarrow.string()
+    # Where all of the first rows have nothing, or nothing but empty lists, texts may follow; an
+    # object is JSON, as in CSV, for the next one may have other keys.
+    instead = {pyarrow.null(): text, pyarrow.list_(pyarrow.null()): pyarrow.list_(text)}
+    types = {}
+    for name in example:
+        found = None
+        if name not in stated:
+            found = _column([row.get(name) for row in first], None, False)
+        guessed = text if found is None or pyarrow.types.is_struct(found.type) else found.type
+        types[name] = stated.get(name, instead.get(guessed, guessed))
     try:
-        rest = [name for name in example if name not in known.names]
-        seen = [{name: row.get(name) for name in rest} for row in batch or [example]]
-        text = pyarrow.string()
-        # Where all of the first rows have nothing, or nothing but empty lists, texts may follow.
-        absent = {pyarrow.null(): text, pyarrow.list_(pyarrow.null()): pyarrow.list_(text)}
-        for field in pyarrow.Table.from_pylist(seen).schema:
-            known = known.append(field.with_type(absent.get(field.type, field.type)))
-        schema = pyarrow.schema([known.field(name) for name in example])
-        table = pyarrow.Table.from_pylist(batch, schema=schema)
-        with pyarrow.parquet.ParquetWriter(path, table.schema) as writer:
-            writer.write_table(table)
-            while batch := [dict(row) for row in itertools.islice(rows, _BATCH_ROWS)]:
-                writer.write_table(pyarrow.Table.from_pylist(batch, schema=table.schema))
+        _write_batches(itertools.chain([first], batches), path, types, stated.keys())
     except pyarrow.ArrowException as error:
         raise DataError(
             f"A value does not fit its column in Parquet: {error}. "
             "Write .jsonl, whose columns have no types."
         ) from error
+
+
+def _write_batches(
+    batches: Iterator[list[dict[str, Any]]], path: Path, types: dict[str, Any], stated: Set[str]
+) -> None:
+    """Write rows with these types; all of them anew with a wider one where a value does not fit."""
+    import pyarrow
+    import pyarrow.parquet
+
+    text, schema = pyarrow.string(), pyarrow.schema(types.items())
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        for batch in batches:
+            cells = {name: [row.get(name) for row in batch] for name in types}
+            found = {name: _column(cells[name], types[name], name in stated) for name in types}
+            misfits = [name for name in types if found[name] is None]
+            if misfits:
+                break
+            writer.write_table(pyarrow.table(found, schema))
+        else:
+            return
+    wider = dict.fromkeys(misfits, text)
+    for name in misfits:
+        fractions = _column(cells[name], None, False)
+        if types[name] == pyarrow.int64() and getattr(fractions, "type", None) == pyarrow.float64():
+            wider[name] = fractions.type
+    with tempfile.TemporaryFile(dir=path.parent) as before:
+        with path.open("rb") as written:
+            shutil.copyfileobj(written, before)
+        file = pyarrow.parquet.ParquetFile(before)
+        rows = (part.to_pylist() for part in file.iter_batches(_BATCH_ROWS))
+        _write_batches(itertools.chain(rows, [batch], batches), path, types | wider, stated)
+
+
+def _column(values: list[Any], kind: Any, stated: bool = True) -> Any:
+    """Values as a column of Arrow, None if they do not fit or, of a type not `stated`, change."""
+    import pyarrow
+
+    if kind == pyarrow.string():
+        values = [None if one is None else str(cell(one, raw=True)) for one in values]
+    with suppress(pyarrow.ArrowException, OverflowError, ValueError):
+        column = pyarrow.array(values, kind)
+        if stated or column.to_pylist() == values:
+            return column
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import io
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +115,30 @@ def test_what_the_first_rows_lack_may_follow_as_text(tmp_path: Path) -> None:
     assert read_table(tmp_path / "o.parquet").columns["true"][-1] == ["a"]
 
 
-def test_a_value_that_fits_no_parquet_column_is_told(tmp_path: Path) -> None:
-    rows = ({"n": None if i < 10_000 else [i]} for i in range(10_001))
-    with pytest.raises(DataError, match=r"does not fit its column in Parquet.*\.jsonl"):
-        write_rows(rows, tmp_path / "o.parquet")
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(
+    ("first", "later", "expected"),
+    [
+        (None, [1, date(2020, 1, 2)], [None, '[1, "2020-01-02"]']),
+        (5, 4.5, [5.0, 4.5]),
+        (2**60 + 1, 4.5, [str(2**60 + 1), "4.5"]),
+        (5, 2**63, ["5", str(2**63)]),
+        (5, "n/a", ["5", "n/a"]),
+        (5, True, ["5", "True"]),
+        ({"x": 1}, {"x": 1, "y": 2}, ['{"x": 1}', '{"x": 1, "y": 2}']),
+        ([1], ["a"], ["[1]", '["a"]']),
+        (date(2020, 1, 2), datetime(2020, 1, 2, 3), ["2020-01-02", "2020-01-02 03:00:00"]),
+    ],
+)
+@pytest.mark.parametrize("among", [0, 10_000])
+def test_a_value_of_another_type_changes_none_in_parquet(
+    tmp_path: Path, among: int, first: Any, later: Any, expected: list[Any]
+) -> None:
+    rows = [*[{"n": first, "id": "é"}] * max(among, 1), {"n": later, "id": "a"}]
+    write_rows(iter(rows), tmp_path / "o.parquet")
+    columns = read_table(tmp_path / "o.parquet").columns
+    assert (columns["n"][0], columns["n"][-1], len(columns["n"])) == (*expected, len(rows))
+    assert columns["id"][-2:] == ["é", "a"]
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
@@ -133,6 +153,9 @@ def test_only_a_table_of_its_own_is_replaced(tmp_path: Path, ending: str) -> Non
     write_rows([{"id": "1", "p:a": 1.0}], partly)
     require_table(own, ("id", "label"), further=("p:",))
     require_table(tmp_path / f"new{ending}", ("id", "label"))
+    require_table(noted, ("id", "label"), further=("p:",), kept=("my notes",))
+    with pytest.raises(ConfigError, match="is not replaced"):
+        require_table(noted, ("id", "label"), further=("p:",), kept=("my",))
     for table in (other, broken, noted, partly):
         with pytest.raises(ConfigError, match=r"is not replaced: .* Name another file, or delete"):
             require_table(table, ("id", "label"), further=("p:",))
