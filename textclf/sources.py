@@ -122,7 +122,7 @@ def folder_splits(folder: Path) -> tuple[dict[str, Path], Notes]:
         DataError: No file or several for a split, or several splits for a file; the message
             lists them.
     """
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+    files = _files_in(folder)
     tables = [file for file in files if file.suffix.lower() in TABLE_ENDINGS]
     named = {file: _splits_named(file) for file in files}
     if not any(named.values()):
@@ -147,6 +147,11 @@ def folder_splits(folder: Path) -> tuple[dict[str, Path], Notes]:
     if unread := [file for file in others if named[file] or file in tables]:
         notes.append(f"Not read, being no table named after a split: {_listed(unread)}.")
     return found, tuple(notes)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """Its files but the hidden ones, among them what a Mac puts beside others."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
 
 
 def _splits_named(file: Path) -> list[str]:
@@ -225,7 +230,7 @@ def parallel_splits(folder: Path) -> tuple[dict[str, TextsAndLabels], Notes] | N
     split has further tables.
     """
     found: dict[str, dict[str, Path]] = {}
-    for file in sorted(path for path in folder.iterdir() if path.is_file()):
+    for file in _files_in(folder):
         half, splits = _HALF.search(file.name.lower()), _splits_named(file)
         if half and len(splits) == 1:
             found.setdefault(splits[0], {}).setdefault(half[1], file)

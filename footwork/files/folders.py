@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -75,7 +76,7 @@ def renewed_folder(target: Path) -> Iterator[Path]:
 
 def remove_staging(target: Path) -> None:
     """Delete what a killed process left half-written beside `target`."""
-    for path in target.parent.glob(f"{_staging_prefix(target)}*"):
+    for path in target.parent.glob(f"{glob.escape(_staging_prefix(target))}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -15,6 +15,7 @@ from footwork.files.folders import (
     published_folder,
     read_json,
     read_manifest,
+    remove_staging,
     require_free,
     write_json,
 )
@@ -39,6 +40,14 @@ def test_a_folder_appears_or_is_filled_only_when_the_block_succeeds(
         assert not (target / "whole").exists()
     assert (target / "whole").read_text() == "written"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_only_what_was_half_written_of_this_folder_is_removed(tmp_path: Path) -> None:
+    own, other = tmp_path / ".out[1]*.footwork-a", tmp_path / ".out1x.footwork-a"
+    own.mkdir()
+    other.mkdir()
+    remove_staging(tmp_path / "out[1]*")
+    assert list(tmp_path.iterdir()) == [other]
 
 
 def test_an_existing_folder_is_kept_until_the_new_one_stands(tmp_path: Path) -> None:

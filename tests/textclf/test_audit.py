@@ -102,6 +102,7 @@ def test_repeated_contradicting_and_leaked_texts_are_named(audited: Audited) -> 
 def test_equal_texts_of_other_amounts_are_not_called_wrong(audited: Audited) -> None:
     rows = [(f"text number {i}", str(i / 10)) for i in range(24)]
     train = [*rows, ("same text", "1.5"), ("Same  text", "2.5"), ("one", "1"), ("one", "1")]
+    train += [("none", "0.0"), ("none", "-0.0")]
     found = finding(audited(train=train, dev=rows[:3]), "conflicts")
     assert (found.severity, found.rows) == ("note", {"train": [25, 26]})
     said = "1 text stands with several amounts, 1 apart in the median, at most 1 (of all training"

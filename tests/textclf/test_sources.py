@@ -286,7 +286,8 @@ def tweets(path: Path, **changed: str) -> str:
 def test_texts_and_labels_in_two_files_a_split_are_put_together(tmp_path: Path) -> None:
     spaces = load_data(tweets(tmp_path / "spaces", mapping__txt="0 anger\n1   joy and more \n"))
     assert spaces.labels == ("anger", "joy and more")
-    found = load_data(tweets(tmp_path / "set"))
+    of_a_mac = {"._train_text__txt": "\0", "._train_labels__txt": "\0"}
+    found = load_data(tweets(tmp_path / "set", **of_a_mac))
     assert found.labels == ("anger", "joy")
     sizes = {name: len(part) for name, part in found.splits.items()}
     assert sizes == {"train": 12, "validation": 4, "test": 3}

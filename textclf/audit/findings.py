@@ -187,7 +187,8 @@ def _same_texts(splits: Splits) -> list[list[Place]]:
 def _conflicts(data: TextData, groups: Sequence[Sequence[Place]]) -> Iterator[Finding]:
     """Equal texts under different labels, or with several amounts."""
     splits: Splits = data.splits
-    targets = [[splits[name].targets[i] for name, i in group] for group in groups]
+    # One zero is the other: of -0.0 the bytes are not those of 0.0.
+    targets = [[splits[name].targets[i] + 0 for name, i in group] for group in groups]
     differ = [len({target.tobytes() for target in those}) > 1 for those in targets]
     conflicts = list(compress(groups, differ))
     if not conflicts:
