@@ -277,13 +277,32 @@ def infer_kind(
         return _vector_kind(cells, stated, names or [str(place) for place in range(width)])
     _refuse_vectors(cells, table.source)
     if stated == MULTI_LABEL and separator is None:
-        only = (s for s in SEPARATORS if any(s in text for text in texts))
-        separator = _find_separator(cells) or next(only, None)
+        return _divided(texts, table.source)
     if stated is not None:
         return LabelKind(stated, separator if stated == MULTI_LABEL else None)
     if separator is None and any(isinstance(cell, list) for cell in cells):
         return _list_kind(cells, table)
     return _separated_kind(texts, table.source, separator) or _amounts_or_classes(cells, table)
+
+
+def _divided(texts: Sequence[str], source: str) -> LabelKind:
+    """Of labels that are several, by the separator that they are likely to have, if any."""
+    there = [one for one in SEPARATORS if any(one in text for text in texts)]
+    if not there:
+        return LabelKind(MULTI_LABEL)
+    found = _find_separator(texts)
+    if found is None and len(there) > 1:
+        raise DataError(
+            f"Labels of {source} may be divided by any of {' '.join(there)}. State which does, "
+            "with --label-separator."
+        )
+    return _by_separator(texts, found or there[0])
+
+
+def _by_separator(texts: Sequence[str], found: str) -> LabelKind:
+    example = max(texts, key=lambda text: text.count(found))
+    note = f"Labels such as {example!r} are several, divided by {found!r}: multi-label (--task)."
+    return LabelKind(MULTI_LABEL, found, notes=(note,))
 
 
 def _stated_task(task: str | None, separator: str | None) -> Task | None:
@@ -328,8 +347,7 @@ def _separated_kind(texts: Sequence[str], source: str, stated: str | None) -> La
             f"Labels of {source} such as {example!r} may be numbers with a decimal comma, or two "
             "labels. State --task regression, --task multi or --task single."
         )
-    note = f"Labels such as {example!r} are several, divided by {found!r}: multi-label (--task)."
-    return LabelKind(MULTI_LABEL, found, notes=(note,))
+    return _by_separator(texts, found)
 
 
 def _vector_kind(cells: Sequence[Cell], task: Task | None, names: Sequence[str]) -> LabelKind:

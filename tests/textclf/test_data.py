@@ -317,6 +317,25 @@ def test_withheld_labels_are_told(tmp_path: Path) -> None:
         examples_for(("0", "1"), SINGLE_LABEL, tmp_path / "set" / "test.csv")
     folder = folder_of(tmp_path / "three", train=rows_of([0, 1, -1] * 6), test=withheld)
     assert load_data(folder).test is not None
+    losses = examples_for((), REGRESSION, tmp_path / "set" / "test.csv")
+    assert losses.targets.tolist() == [-1] * 5
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        (["a;b", "b;c", "a;c", "a", "b", "c", "red, blue;a"], "divided by ';'"),
+        (["a|b", "c"], "divided by '|'"),
+        (["a;b", "c,d"], "may be divided by any of , ;. State which does, with --label-separator"),
+    ],
+)
+def test_a_separator_that_is_found_is_told(tmp_path: Path, cells: list[str], told: str) -> None:
+    options = DataOptions(task="multi")
+    if "any of" in told:
+        with pytest.raises(DataError, match=told):
+            load(tmp_path, rows_of(cells * 4), options)
+    else:
+        assert told in " ".join(load(tmp_path, rows_of(cells * 4), options).notes)
 
 
 def test_targets_have_the_shape_of_the_task(tmp_path: Path) -> None:
