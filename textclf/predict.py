@@ -103,12 +103,7 @@ def open_rows(
     Raises:
         DataError: There is no such file, or, while rows are taken, one cannot be read.
     """
-    require_one_of("input_format", input_format, get_args(InputFormat))
-    if is_held(source) and input_format != "auto":
-        raise ConfigError(
-            f"`input_format` is that of a file, got {input_format!r} and {data_name(source)}, "
-            "which are in memory. Leave it out."
-        )
+    _require_format(source, input_format, table_format)
     notes: Notes = ()
     if input_format == "auto" and (is_held(source) or str(source) != "-"):
         part, notes = one_split(source, splits_in, JUDGED)
@@ -136,6 +131,20 @@ def open_rows(
     result = RowStream(text.name, numbered, table_format.skip_bad_rows)
     result.notes = (*((text.note,) if text.note else ()), *notes)
     return result
+
+
+def _require_format(source: Any, input_format: InputFormat, table_format: TableFormat) -> None:
+    require_one_of("input_format", input_format, get_args(InputFormat))
+    if is_held(source) and input_format != "auto":
+        raise ConfigError(
+            f"`input_format` is that of a file, got {input_format!r} and {data_name(source)}, "
+            "which are in memory. Leave it out."
+        )
+    if input_format == "lines" and (table_format.header or table_format.delimiter is not None):
+        raise ConfigError(
+            "With --format lines each line is a text, and none a header. Leave out --header and "
+            "--delimiter, or take --format csv."
+        )
 
 
 class PredictedRows(Iterator[dict[str, Any]]):
@@ -245,7 +254,8 @@ class PredictedRows(Iterator[dict[str, Any]]):
         if not first:
             raise DataError(f"{source} has no rows. Give at least one text.")
         # An object of JSON may lack what the next one has; lines are answered as they come.
-        lacking = self._keep_columns or not first[0][1].keys() >= set(stated or known)
+        wanted = {*(stated or known), *filter(None, [self._options.id_column])}
+        lacking = self._keep_columns or not first[0][1].keys() >= wanted
         if first[0][1].keys() != {"text"} and lacking:
             first += islice(self._stream, _SAMPLE_ROWS)
         names = dict.fromkeys(name for _, cells in first for name in cells)

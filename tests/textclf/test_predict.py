@@ -22,6 +22,7 @@ import pytest
 
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.decision import flat_row
+from footwork.tables.layout import TableFormat
 from footwork.tables.reader import RowStream
 from tests.models import build_classifier
 from textclf.classifier import ClassifierOptions, TextClassifier
@@ -279,6 +280,12 @@ def test_cut_texts_are_noted(classifier: TextClassifier) -> None:
     assert (short.notes, beside.notes) == ((), rows.notes)
 
 
+def test_the_stated_id_may_be_lacking_in_the_first_row(classifier: TextClassifier) -> None:
+    rows = rows_of({"text": "good"}, {"text": "bad", "case": "x"})
+    answers = predict_rows(classifier, rows, TextOptions(id_column="case"))
+    assert [row["id"] for row in answers] == ["2", "x"]
+
+
 def test_every_format_holds_the_same_answers(classifier: TextClassifier, tmp_path: Path) -> None:
     import pyarrow.parquet
 
@@ -365,6 +372,9 @@ def test_an_unknown_format_and_a_missing_file_are_refused(tmp_path: Path) -> Non
         open_rows("-", "xml")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="of a file, got 'lines' and list of rows, which are in"):
         open_rows([{"text": "a"}], "lines")
+    for stated in (TableFormat(header=True), TableFormat(delimiter=";")):
+        with pytest.raises(ConfigError, match="With --format lines each line is a text, and none"):
+            open_rows("-", "lines", stated)
     with pytest.raises(DataError, match="cannot be read"):
         open_rows(str(tmp_path / "absent.txt"), "lines")
 
