@@ -76,8 +76,11 @@ def choose_columns(
     free = [name for name in columns if name not in taken]
     text = text or _text_by_name(free)
     free = [name for name in free if name not in text]
+    further: tuple[str, ...] = ()
     if not labels and (named := _by_name(free, LABEL_NAMES)):
         labels = (named,)
+        usual = [name for name in free if normalise_name(name) in LABEL_NAMES and name != named]
+        further = (f"Not taken as labels: {_quoted(usual)} (--label-column).",) if usual else ()
     if not text or not labels:
         usual = _by_name([name for name in free if name not in labels], ID_NAMES)
         if usual and len(set(map(str, columns[usual]))) == len(columns[usual]):
@@ -91,7 +94,7 @@ def choose_columns(
     said += f", labels from {repr(labels[0]) if len(labels) == 1 else several}."
     left = {name: columns[name] for name in columns if name not in {*text, *labels, identity}}
     others = () if stated.text else _texts_left_out(left)
-    return Columns(text, labels, (said, *_told(text, others)))
+    return Columns(text, labels, (said, *further, *_told(text, others)))
 
 
 def _texts_left_out(columns: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:

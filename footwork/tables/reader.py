@@ -225,7 +225,7 @@ def _text_rows(source: TextSource, layout: Layout) -> Iterator[Row]:
     header: list[str] = []
     width = len(layout.columns)
     for place, record in enumerate(read_records(source.lines(), layout.dialect, width), start=1):
-        if place <= layout.header_rows:
+        if place <= layout.header_rows and record.fault is None:
             header = record.cells
             continue
         cells, fault = record.cells, record.fault

@@ -72,6 +72,8 @@ class TextSource:
                 yield from text
             except UnicodeError as error:
                 raise self._not_valid(error) from error
+            except OSError as error:  # which a writer of rows would take for its own
+                raise DataError(f"{self.name} cannot be read: {error.strerror}.") from error
 
     def _not_valid(self, error: UnicodeError) -> DataError:
         return DataError(

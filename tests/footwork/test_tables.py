@@ -322,3 +322,9 @@ def test_a_json_array_is_a_table(tmp_path: Path) -> None:
     rows = [{"text": "a", "label": True}, {"text": "b"}]
     table = read_table(write(tmp_path, "t.json", json.dumps(rows, indent=1)))
     assert table.columns == {"text": ["a", "b"], "label": [True, None]}
+
+
+def test_a_header_that_is_not_of_the_stated_encoding_is_a_bad_row(tmp_path: Path) -> None:
+    (path := tmp_path / "d.csv").write_bytes("text,café\ngood,1\nbad,0\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"d\.csv, row 1: .*Mend the row"):
+        read_table(path, TableFormat(encoding="utf-8", header=True))

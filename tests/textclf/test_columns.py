@@ -68,6 +68,13 @@ def test_texts_that_are_left_out_are_told(tmp_path: Path, header: str, told: str
     assert not any("texts, too" in note for note in load_csv(tmp_path, content, stated).notes)
 
 
+def test_usual_columns_that_are_not_taken_as_labels_are_told(tmp_path: Path) -> None:
+    lines = ["text,category,sentiment", *(f"some words {i},{i % 2},{i % 3}" for i in range(12))]
+    data = load_csv(tmp_path, "\n".join(lines))
+    assert data.label_column == "category"
+    assert "Not taken as labels: 'sentiment' (--label-column)." in data.notes
+
+
 def test_columns_without_names_are_told_by_what_they_hold(tmp_path: Path) -> None:
     lines = [f"{i % 2}\tsome longer text of {i}\tx{i:04}" for i in range(30)]
     (tmp_path / "d.tsv").write_text("\n".join(lines))
