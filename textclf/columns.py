@@ -79,8 +79,8 @@ def choose_columns(
     further: tuple[str, ...] = ()
     if not labels and (named := _by_name(free, LABEL_NAMES)):
         labels = (named,)
-        usual = [name for name in free if normalise_name(name) in LABEL_NAMES and name != named]
-        further = (f"Not taken as labels: {_quoted(usual)} (--label-column).",) if usual else ()
+        like = [name for name in free if normalise_name(name) in LABEL_NAMES and name != named]
+        further = (f"Not taken as labels: {_quoted(like)} (--label-column).",) if like else ()
     if not text or not labels:
         usual = _by_name([name for name in free if name not in labels], ID_NAMES)
         if usual and len(set(map(str, columns[usual]))) == len(columns[usual]):

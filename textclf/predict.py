@@ -254,9 +254,10 @@ class PredictedRows(Iterator[dict[str, Any]]):
         if not first:
             raise DataError(f"{source} has no rows. Give at least one text.")
         # An object of JSON may lack what the next one has; lines are answered as they come.
-        wanted = {*(stated or known), *filter(None, [self._options.id_column])}
+        identity = self._options.id_column
+        wanted = {*(stated or known), *filter(None, [identity])}
         lacking = self._keep_columns or not first[0][1].keys() >= wanted
-        if first[0][1].keys() != {"text"} and lacking:
+        if (identity or first[0][1].keys() != {"text"}) and lacking:
             first += islice(self._stream, _SAMPLE_ROWS)
         names = dict.fromkeys(name for _, cells in first for name in cells)
         if stated:
