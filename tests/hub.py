@@ -228,14 +228,20 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(content, status, ETag=etag, X_Repo_Commit=commit)
 
 
-def keep_repository(folder: Path, repository: str) -> None:
-    """Put a copy of `folder` where downloads of `repository` are kept, as its `main`."""
+def kept_repository(repository: str) -> Path:
+    """Where downloads of `repository` are kept."""
     from huggingface_hub import constants
 
-    kept = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
-    shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(folder, kept / "snapshots" / COMMIT)
-    (kept / "refs").mkdir()
+    return Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+
+
+def keep_repository(folder: Path, repository: str, *, anew: bool = True) -> None:
+    """Put a copy of `folder` there as its `main`; unless `anew`, over what it held."""
+    kept = kept_repository(repository)
+    if anew:
+        shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(folder, kept / "snapshots" / COMMIT, dirs_exist_ok=True)
+    (kept / "refs").mkdir(exist_ok=True)
     (kept / "refs" / "main").write_text(COMMIT)
 
 
@@ -263,8 +269,10 @@ class StandInApi:
             raise self.refusal
         return f"https://hub.example/{repository}"
 
-    def upload_folder(self, *, repo_id: str, folder_path: str) -> None:
-        keep_repository(Path(folder_path), repo_id)
+    def upload_folder(self, *, repo_id: str, folder_path: str, delete_patterns: list[str]) -> None:
+        for name in delete_patterns:
+            (kept_repository(repo_id) / "snapshots" / COMMIT / name).unlink(missing_ok=True)
+        keep_repository(Path(folder_path), repo_id, anew=False)
 
 
 def refused(status: int, said: str = "no", **headers: str) -> Exception:

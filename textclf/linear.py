@@ -27,12 +27,13 @@ from footwork.evaluation.baselines import constant_logit, majority_logits
 from footwork.files.folders import read_json, write_json
 from footwork.files.plain_files import open_plain
 from footwork.inference.tokens import whole_characters
+from footwork.methods.table import METHODS, UNPRETRAINED
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 
 if TYPE_CHECKING:
     from textclf.data import Examples
 
-VOCABULARY, WEIGHTS = "tfidf.json", "linear.safetensors"
+VOCABULARY, WEIGHTS = METHODS[UNPRETRAINED].files
 FORMAT = 2
 """How `words_of`, `pieces_of` and `LinearModel._row` make columns; another way is another number,
 and what was published in an older one is read in it: the first had no cosines of pairs."""

@@ -24,7 +24,8 @@ from footwork.errors import ConfigError, ModelError, error_text
 from footwork.files.folders import MANIFEST, read_json, sealed, write_json
 from footwork.files.paths import shell_word
 from footwork.finetuning.card import PLACE, is_local, public_document
-from footwork.methods.table import AUTO, Method, adapter_in
+from footwork.methods.table import AUTO, METHODS, Method, adapter_in
+from footwork.models import hub
 from footwork.models.downloads import ask_hub
 from footwork.options import PublishConfig
 
@@ -128,6 +129,7 @@ def create_repository(repository: str) -> str:
 def push_folder(folder: Path, repository: str) -> str:
     """Upload a published folder to the Hub, without the paths of this machine; gives its address.
 
+    What tells another kind of model by its name, and other weights, leave the repository with it.
     An adapter whose base is only on this machine is a `ConfigError`; where the Hub refuses or
     cannot be reached, a `ModelError`, and the folder stays as it is.
     """
@@ -139,7 +141,8 @@ def push_folder(folder: Path, repository: str) -> str:
             copy_for_upload(folder, Path(name), repository)
             address = _make(repository)
             upload = huggingface_hub.HfApi().upload_folder
-            ask_hub(repository, partial(upload, repo_id=repository, folder_path=name))
+            former = {"repo_id": repository, "delete_patterns": _telling_files()}
+            ask_hub(repository, partial(upload, folder_path=name, **former))
     except (OSError, HTTPError, RuntimeError, ValueError) as error:
         status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
         when = "Log in (hf auth login), then" if status in (401, 403) else "Try again later"
@@ -149,6 +152,14 @@ def push_folder(folder: Path, repository: str) -> str:
             f"uploads {' and '.join(_WITH_PATHS)} as they are, local paths included."
         ) from error
     return address
+
+
+def _telling_files() -> list[str]:
+    """Names by which the kinds of published models are told apart, and those of their weights."""
+    found = {name for name in hub.WEIGHTS if name.endswith(".safetensors")}
+    for method in METHODS.values():
+        found.update(method.files, [method.adapter.file] if method.adapter else [])
+    return sorted(found | {"preprocessor_config.json"})  # images have it
 
 
 def _make(repository: str) -> str:

@@ -66,6 +66,8 @@ class Method:
     """Whether it begins with the weights of the base, and not with its architecture alone."""
     adapter: Adapter | None = None
     """None publishes a plain folder, whole."""
+    files: tuple[str, ...] = ()
+    """Of a model of the task's own: that by which its folder is known, and the weights."""
     settings: tuple[str, ...] = ()
     """Fields of `AdaptationConfig` that mean nothing to the methods that do not name them."""
     convolves: bool = True
@@ -237,6 +239,7 @@ METHODS: dict[str, Method] = {
         trains="no pretrained model, but a linear one on TF-IDF; of texts alone",
         share=0,
         rates={},
+        files=("tfidf.json", "linear.safetensors"),
     ),
 }
 

@@ -37,14 +37,14 @@ APART = "texts_apart"
 """Of classifiers of `footwork.models.pairs`: a key of their configuration, and the variant in the
 name of their weights, so that transformers' own classes find none, and say so."""
 _APART_WEIGHTS = f"model.{APART}.safetensors"
-_WEIGHTS = (
+WEIGHTS = (
     *("model.safetensors", "model.safetensors.index.json"),
     _APART_WEIGHTS,
     *("pytorch_model.bin", "pytorch_model.bin.index.json"),
     *("adapter_model.safetensors", "adapter_model.bin"),
 )
 """What transformers looks for, in its order: of several formats the first is enough."""
-_INDEXES = [name for name in _WEIGHTS if name.endswith(".index.json")]
+_INDEXES = [name for name in WEIGHTS if name.endswith(".index.json")]
 _COMMITS: dict[tuple[str, str, str, str | None], str] = {}
 """What was found once: all parts that a process loads come from one commit."""
 _OTHER_FRAMEWORKS = (".h5", ".msgpack", ".ot", ".onnx", ".onnx_data", ".gguf", ".tflite")
@@ -210,7 +210,7 @@ def weight_files(folder: Path, names: Iterable[str]) -> list[str]:
     stated = config.get("transformers_weights")
     if config.get(APART) is True:  # others may have been there before
         stated = _APART_WEIGHTS
-    for name in (str(stated), *_WEIGHTS):
+    for name in (str(stated), *WEIGHTS):
         if name in names and not name.endswith(".index.json"):
             return [name]
         index = _json_of(folder / name).get("weight_map") if name in names else None

@@ -23,7 +23,7 @@ from footwork.finetuning.upload import (
     require_publishable,
     writable_repository,
 )
-from tests.hub import StandInApi, refused
+from tests.hub import COMMIT, StandInApi, keep_repository, kept_repository, refused
 from tests.models import build_adapter, build_base, build_classifier
 from tests.tables import sentiment_table
 from tests.zeroshot.image_towers import draw_classes
@@ -37,7 +37,7 @@ class Uploads(StandInApi):
 
     files: ClassVar[dict[str, str]] = {}
 
-    def upload_folder(self, *, repo_id: str, folder_path: str) -> None:
+    def upload_folder(self, *, repo_id: str, folder_path: str, **_: Any) -> None:
         assert repo_id == "owner/name"
         for path in Path(folder_path).glob("**/*"):
             if path.is_file():
@@ -222,13 +222,30 @@ def test_a_run_that_may_not_push_reads_no_data_and_leaves_no_folder(
     assert not list(tmp_path.glob("*out*"))
 
 
+def test_an_upload_leaves_no_files_that_tell_another_kind_of_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.HfApi", StandInApi)
+    kinds = ("tfidf.json", "linear.safetensors", "adapter_config.json", "prefix_adapter.json")
+    (former := tmp_path / "former").mkdir()
+    for name in (*kinds, "preprocessor_config.json", "notes.md", "data.safetensors"):
+        (former / name).write_text("{}")
+    keep_repository(former, "owner/name")
+    push_folder(build_classifier(tmp_path / "model"), "owner/name")
+    left = {path.name for path in (kept_repository("owner/name") / "snapshots" / COMMIT).iterdir()}
+    assert left - {path.name for path in (tmp_path / "model").iterdir()} == {
+        "notes.md",
+        "data.safetensors",
+    }
+
+
 def test_an_upload_draws_no_bars_where_nobody_watches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hidden = []
     upload = StandInApi.upload_folder
 
-    def seen(api: StandInApi, **given: str) -> None:
+    def seen(api: StandInApi, **given: Any) -> None:
         hidden.append(are_progress_bars_disabled())
         upload(api, **given)
 
