@@ -153,6 +153,12 @@ def config_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCol
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
     if "config" in values:
         raise ConfigError(f"{path} names another file under `config`. Put all values in one file.")
+    for name, value in values.items():
+        if isinstance(value, dict) or name in (*APPLICATIONS, "completion"):
+            raise ConfigError(
+                f"{path} has `{name}`, which is no setting. Settings stand at the top level of the "
+                "file, one a line: seed = 2."
+            )
     Dict(values, source=str(path), use_commands_as_keys=False)(app, commands, arguments)
 
 
@@ -257,6 +263,7 @@ def _app(optional: Sequence[str]) -> App:
             _require_folder,
             _settings_from_environment,
             config_from_file,
+            _require_positive,
             _require_numbers,
         ),
         suppress_keyboard_interrupt=False,
@@ -322,6 +329,20 @@ def _require_known_options(
                     f"{word} may be the option {option}, or a word that begins with a dash. Write "
                     f"{option} {value} for the one, and -- {word} for the other; in a query "
                     f"- {word[1:]} leaves out what shows it."
+                )
+
+
+def _require_positive(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse a flag's negative in a file or the environment: cyclopts takes its value as it is."""
+    for argument in arguments:
+        negatives = tuple(name[2:] for name in argument.negatives if name.startswith("--no-"))
+        for token in argument.tokens if negatives else ():
+            keyword = (token.keyword or "").strip("[]").lower().replace("_", "-")
+            if token.source != "cli" and keyword.endswith(negatives):
+                name = argument.name.lstrip("-").replace("-", "_")
+                raise ConfigError(
+                    f"{token.keyword} must be stated by what it denies. In a file write "
+                    f"{name} = false, in the environment {name.upper()}=false at its end."
                 )
 
 

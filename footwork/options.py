@@ -52,6 +52,14 @@ def _divided(kind: Any, tokens: Sequence[Any]) -> tuple[Any, ...]:
 
 SEVERAL = Parameter(converter=_divided, n_tokens=1, negative="")
 """An option that takes several values, with commas between."""
+
+
+def _at_commas(_kind: Any, value: str, **_: Any) -> list[str]:
+    return [word.strip() for word in value.split(",")]
+
+
+COLUMNS = Parameter(negative="", env_var_split=_at_commas)
+"""Names of columns, which may hold spaces: in the environment with commas between."""
 Device = Annotated[str | None, SPEED]
 _DEVICE = re.compile(r"(cpu|mps|(cuda|xpu)(:\d+)?)")
 
@@ -67,7 +75,7 @@ def require_device(name: str | None) -> None:
 class LabelSettings(Settings):
     """How the labels of a table are read; None is found out."""
 
-    label_column: Annotated[tuple[str, ...] | str | None, Parameter(negative="")] = None
+    label_column: Annotated[tuple[str, ...] | str | None, COLUMNS] = None
     """Column of the labels; for columns of 0 and 1 all of them, with commas between; if not given,
     it is found out."""
     label_separator: str | None = None

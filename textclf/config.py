@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from footwork.errors import ConfigError
 from footwork.finetuning.config import FinetuningConfig
 from footwork.help_page import DATA, MODEL, RATE
-from footwork.options import LabelSettings
+from footwork.options import COLUMNS, LabelSettings
 from footwork.settings import Settings
 from footwork.tables.columns import possible_names
 from footwork.tables.labels import resolve_task
@@ -22,7 +22,7 @@ from footwork.tables.layout import DETECT, TableFormat
 class TextOptions(Settings):
     """How texts are read; empty and None are found out."""
 
-    text_columns: Annotated[tuple[str, ...], Parameter(name="--text-column", negative="")] = ()
+    text_columns: Annotated[tuple[str, ...], Parameter(name="--text-column"), COLUMNS] = ()
     """Column of the texts; two for pairs, each with an option of its own; if not given, it is found
     out."""
     id_column: str | None = None

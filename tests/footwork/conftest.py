@@ -72,6 +72,7 @@ class Bout:
     stance: Literal["orthodox", "southpaw"] = "orthodox"
     corners: tuple[str, ...] = ()
     rest: Annotated[int | None, SPEED] = None
+    gloves: bool = True
 
 
 @app.command

@@ -187,6 +187,25 @@ def test_the_environment_fills_in_what_the_command_line_leaves_open_and_wins_ove
     assert "Invalid value for FOOTWORK_REST from env: unable to" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("boxing")
+def test_the_environment_denies_nothing_by_its_negative(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["boxing", "box", "--no-gloves"]) == 0
+    monkeypatch.setenv("FOOTWORK_BOXING_BOX_NO_GLOVES", "1")
+    assert cli.main(["boxing", "box"]) == 2
+    assert "in the environment GLOVES=false at its end" in capsys.readouterr().err
+
+
+def test_a_column_in_the_environment_may_hold_spaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (table := tmp_path / "t.csv").write_text("text,label\na,b\n")
+    monkeypatch.setenv("FOOTWORK_TEXTCLF_TRAIN_TEXT_COLUMN", "my text")
+    assert cli.main(["textclf", "train", str(table), str(tmp_path / "out"), "--method=linear"]) != 0
+    assert "'my text'" in capsys.readouterr().err
+
+
 def test_a_shell_completes_commands_and_options() -> None:
     asked = """source /dev/stdin
     COMP_WORDS=(footwork textclf train --lora-r) COMP_CWORD=3
@@ -214,6 +233,13 @@ def test_other_shells_have_a_script_of_theirs(capsys: pytest.CaptureFixture[str]
         ('num_rounds = "x"', "Invalid value for [num_rounds] from bout.toml: unable to conv"),
         ("num_rounds = ", "bout.toml is not valid TOML: "),
         ('config = "other.toml"', "bout.toml names another file under `config`."),
+        (
+            "no_gloves = true",
+            "[no_gloves] must be stated by what it denies. In a file write gloves =",
+        ),
+        ("[boxing.box]\nnum_rounds = 12", "bout.toml has `boxing`, which is no setting. Settings "),
+        ("[bout]\nnum_rounds = 12", "bout.toml has `bout`, which is no setting."),
+        ("completion = 3", "bout.toml has `completion`, which is no setting."),
         (None, "Cannot read the configuration bout.toml: No such file or directory."),
     ],
 )
