@@ -66,9 +66,11 @@ class ClassifierOptions(Settings):
 
     def __post_init__(self) -> None:  # the rest depends on the model
         super().__post_init__()
-        require_at_least(1, self, "batch_tokens", "look_ahead")
+        require_at_least(1, self, "max_length", "batch_tokens", "look_ahead")
         require_device(self.device)
         require_probability("abstain_below", self.abstain_below)
+        if self.overlap is not None and self.long != "windows":
+            raise ConfigError("`overlap` is that of windows. Add --long windows, or leave it out.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ class TextClassifier(Reloaded):
                 f"`max_length` must be at most {limit}, the positions of this model, "
                 f"got {options.max_length}."
             )
-        self.rule = rule
+        self.rule, self.long = rule, options.long
         long, overlap, apart = options.long, options.overlap, reads_apart(model)
         self._encoder = TextEncoder(tokenizer, options.max_length, long, overlap, sides=apart)
         self._config = InferenceConfig(
@@ -166,6 +168,10 @@ class TextClassifier(Reloaded):
         manifest = read_manifest(folder)
         kind = LinearClassifier if (folder / VOCABULARY).exists() else cls
         classifier = kind._open(folder, manifest, options)
+        if options.abstain_below and not classifier.labels:
+            raise ConfigError(
+                "`abstain_below` is a probability; a regression has none. Leave it out."
+            )
         if options.abstain_below is not None:
             bar = options.abstain_below or None
             classifier.rule = replace(classifier.rule, abstain_below=bar)

@@ -340,6 +340,12 @@ def write_predictions(
 
 def cut_note(cut: int, classifier: TextClassifier) -> str:
     """What is to be said of so many texts that were cut."""
+    if classifier.long == "windows":
+        pairs = counted(cut, "pair has", "pairs have")
+        return (
+            f"{pairs} two long texts: of {classifier.max_length} tokens the shorter one fills at "
+            "most half, and lost the rest. A larger --max-length reads more."
+        )
     texts = counted(cut, "text is", "texts are")
     return (
         f"{texts} longer than {classifier.max_length} tokens and lost the rest; --long windows "

@@ -38,11 +38,12 @@ class Record(NamedTuple):
 def read_records(
     lines: Iterable[str], dialect: Dialect, width: int | None = None, strict: bool = False
 ) -> Iterator[Record]:
-    """Split lines, with their endings, into records; blank lines between them are none.
+    """Split lines, with their endings, into records.
 
-    A stray quote makes one faulty record of its line; the lines that it would swallow are read
-    afresh. It is told by the `width`, the cells a record should have. With `strict`, text after a
-    closing quote is a fault; Python's reader glues it to the cell.
+    Blank lines between them are none; where `width` is 1, each is an empty cell. A stray quote
+    makes one faulty record of its line; the lines that it would swallow are read afresh. It is
+    told by the `width`, the cells a record should have. With `strict`, text after a closing quote
+    is a fault; Python's reader glues it to the cell.
     """
     # csv allows 128 KiB a cell; a text may be longer.
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
@@ -96,7 +97,11 @@ class _Tracker:
 def _records_until_stray_quote(
     reader: Any, tracker: _Tracker, width: int | None
 ) -> Iterator[Record]:
-    """Records up to one that a stray quote spoils; its lines are then pending."""
+    """Records up to one that a stray quote spoils; its lines are then pending.
+
+    Where a record has one cell, a blank line before another record is an empty one.
+    """
+    blank: list[Record] | None = None
     while True:
         tracker.pending = []
         try:
@@ -109,11 +114,16 @@ def _records_until_stray_quote(
         odd = width is not None and len(lines) > 1 and len(cells) != width
         # The reader asks beyond the last line only from within a quote.
         if tracker.ended or (odd and _swallows_records(reader, lines, width or 0)):
+            yield from blank or ()
             return
         if cells or fault:
+            yield from blank or ()
+            blank = []
             for line in lines:
                 fault = fault or line_fault(line)
             yield Record(tracker.first_row, cells, len(lines), fault)
+        elif width == 1 and blank is not None:
+            blank.append(Record(tracker.first_row, [""]))
 
 
 def _swallows_records(reader: Any, lines: list[str], width: int) -> bool:

@@ -137,6 +137,21 @@ def test_multi_label_gives_every_label_that_is_likely(folders: Folders) -> None:
         assert answer.probability == max(answer.probabilities.values())
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_length": 0}, "`max_length` must be at least 1, got 0"),
+        ({"overlap": 10}, "`overlap` is that of windows"),
+        ({"abstain_below": 0.5}, "`abstain_below` is a probability; a regression has none"),
+    ],
+)
+def test_an_option_that_means_nothing_is_refused(
+    options: dict[str, Any], said: str, folders: Folders
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        loaded(folders["regression"], **options)
+
+
 def test_regression_gives_a_number_and_no_probability(folders: Folders) -> None:
     classifier = loaded(folders["regression"])
     answer = classifier.predict(["bad"])[0]

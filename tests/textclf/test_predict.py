@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pandas
 import pyarrow
@@ -27,7 +27,7 @@ from footwork.tables.reader import RowStream
 from tests.models import build_classifier
 from textclf.classifier import ClassifierOptions, TextClassifier
 from textclf.config import TextOptions
-from textclf.predict import PredictedRows, open_rows, predict_rows, write_predictions
+from textclf.predict import PredictedRows, cut_note, open_rows, predict_rows, write_predictions
 
 
 @pytest.fixture(scope="module")
@@ -284,6 +284,25 @@ def test_the_stated_id_may_be_lacking_in_the_first_row(classifier: TextClassifie
     rows = rows_of({"text": "good"}, {"text": "bad", "case": "x"})
     answers = predict_rows(classifier, rows, TextOptions(id_column="case"))
     assert [row["id"] for row in answers] == ["2", "x"]
+
+
+def test_of_a_pair_of_long_texts_a_note_names_what_helps() -> None:
+    answering = SimpleNamespace(long="windows", max_length=64)
+    note = cut_note(2, cast("TextClassifier", answering))
+    assert note.startswith("2 pairs have two long texts")
+    assert "larger --max-length" in note
+    assert "--long windows" not in note
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_an_empty_cell_of_one_column_is_a_row(
+    name: str, classifier: TextClassifier, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text("text\ngood\n\n\nbad\n\n")
+    rows = [*predict_rows(classifier, tmp_path / name)]
+    assert [row["abstained"] for row in rows] == [False, True, True, False]
+    (tmp_path / name).write_text("\n\ntext\ngood\nbad\n")
+    assert [row["id"] for row in predict_rows(classifier, tmp_path / name)] == ["4", "5"]
 
 
 def test_every_format_holds_the_same_answers(classifier: TextClassifier, tmp_path: Path) -> None:
