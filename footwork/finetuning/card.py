@@ -255,6 +255,7 @@ def _use(task: Task, manifest: Mapping[str, Any], adapter: Adapter | None) -> st
         place=PLACE,
         words=task.words(manifest),
         adapter=adapter,
+        scaled="temperature_in_weights" in (manifest.get("calibration") or {}),
         base=public_model_id(str(model.get("id", ""))),
         revision=f'"{model["revision"]}"' if model.get("revision") else "None",
         auto_class=f"AutoModelFor{'Sequence' if text else 'Image'}Classification",

@@ -100,6 +100,7 @@ def test_the_card_speaks_of_a_plain_folder(adapter: Path, tmp_path: Path) -> Non
     assert ModelCard(card).data.to_dict()["library_name"] == "transformers"
     manifest = {"calibration": {"temperature": 1.0, "temperature_in_weights": 1.6}}
     divided = merged_card(TEXTS_TASK, model_card(report()), manifest)
+    assert "not calibrated" not in divided
     assert "The weights of the head are divided by the temperature" in divided
     assert "Footwork divides logits" not in divided
 
