@@ -34,8 +34,7 @@ def choosing_metric(data: LabelledData) -> str:
 def settled_by_validation(data: LabelledData, config: FinetuningConfig) -> dict[str, Any]:
     """Settings of a training in steps that hang on the validation rows."""
     found: dict[str, Any] = {"best_metric": config.best_metric or choosing_metric(data)}
-    usual = config.early_stopping == FinetuningConfig.early_stopping
-    if config.method_row.rates and usual and is_few(data):
+    if config.method_row.rates and is_few(data):
         found["early_stopping"] = 0  # nothing is chosen by them
     return found
 

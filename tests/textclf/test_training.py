@@ -48,7 +48,7 @@ def test_nothing_is_announced_that_too_few_rows_decide(
     data: Path, base: str, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    config = TrainConfig(model_id=base, method="full", max_steps=2, learning_rate=1e-3)
+    config = TrainConfig(model_id=base, method="full", max_steps=2, early_stopping=3)
     done = train_here(data, tmp_path / "out", config, notify=said.append)
     assert not [text for text in said if "bring nothing better" in text or "at most" in text]
     assert done.manifest["config"]["early_stopping"] == 0
