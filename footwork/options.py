@@ -149,8 +149,8 @@ class PublishConfig(AdaptationConfig):
     """Publish a plain folder instead of an adapter: as large as the base, and loaded by
     whatever loads that."""
     push_to_hub: Annotated[str | None, OUTPUT] = None
-    """Hub repository (owner/name) to upload the finished folder to; whether you may write there is
-    asked before the training."""
+    """Hub repository (owner/name) to upload the finished folder to: a new one is public, one that
+    you have made private stays so. Whether you may write there is asked before the training."""
     skip: Annotated[tuple[Literal["baselines", "proof", "report"], ...], SEVERAL, OUTPUT] = ()
     """For runs of which many are made, with commas between: baselines (what is to be beaten), proof
     (a fresh process that must answer as the trained model; by it bf16 is known to be safe), report

@@ -168,7 +168,10 @@ def train(
     with locked(place.run), resumable(place.run):
         resume = begin_run(place, learner.config.told() | identity, existing, notify)
         if repository:
-            notify(f"to be uploaded when all is done: {create_repository(repository)}")
+            notify(
+                "to be uploaded when all is done (public, unless made private): "
+                f"{create_repository(repository)}"
+            )
         rows = task.encode(learner, place.run, notify)
         model, outcome = fit(learner, rows, place.run, resume, notify)
         evaluations, learned = evaluate(learner, rows, model, notify)
