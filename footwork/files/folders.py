@@ -228,9 +228,9 @@ def published_file(target: Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, complete or not at all."""
-    with published_file(path) as sibling, sibling.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
-        file.write("\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    with published_file(path) as sibling:  # in a path, bytes that are no UTF-8 are escaped
+        sibling.write_text(f"{text}\n", "utf-8", "backslashreplace")
 
 
 def read_json(path: Path, longest: int | None = LONGEST) -> Any:

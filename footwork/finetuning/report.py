@@ -155,7 +155,8 @@ def write_report(folder: Path, report: Report) -> tuple[str, ...]:
             pictures.append(f"report/{name}")
     except ConfigError as error:
         notes = (f"No pictures in {target.name}/. {error}",)
-    (folder / "README.md").write_text(model_card(report, pictures), encoding="utf-8")
+    card = model_card(report, pictures)  # may name a path whose bytes are no UTF-8
+    (folder / "README.md").write_text(card, "utf-8", "backslashreplace")
     return notes
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 
 from footwork.evaluation.calibration import GivenCalibration, calibrate
 from footwork.evaluation.result import Evaluation, evaluate_logits
+from footwork.files.folders import read_json
 from footwork.finetuning.card import (
     model_card,
     public_data_name,
@@ -128,6 +130,12 @@ def test_figures_are_plain_json(tmp_path: Path) -> None:
     assert figures["baselines"]["linear"]["metrics"]["accuracy"]["value"] == 0.8
     assert figures["reported_split"] == "validation"
     assert figures["history"][8] == {"loss": None, "step": 9}
+
+
+def test_a_report_on_a_path_that_is_no_text_can_be_read(tmp_path: Path) -> None:
+    write_report(tmp_path, titled(os.fsdecode(b"caf\xe9")))
+    assert "caf\\udce9.csv" in (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert read_json(tmp_path / "report/metrics.json")["data"]["path"].endswith("caf\udce9.csv")
 
 
 @pytest.mark.parametrize("task", [MULTI, REGRESSION])

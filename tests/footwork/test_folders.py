@@ -217,6 +217,13 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_manifest_may_name_a_path_that_is_no_text(tmp_path: Path) -> None:
+    made = MADE | {"source": os.fsdecode(b"caf\xe9 \xf0\x9f\x90\xb1.csv")}
+    with published_folder(tmp_path / "out") as staging:
+        write_json(staging / MANIFEST, made)
+    assert read_manifest(tmp_path / "out").items() >= made.items()
+
+
 def test_a_broken_manifest_is_named(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) == {}
     (tmp_path / "footwork.json").write_text("{")
