@@ -8,11 +8,13 @@ with the notebook `Prompt_Engineering_for_ImageNet` of its repository (openai/CL
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from footwork.class_names import class_name
 from footwork.errors import ConfigError
 from footwork.tables.source import Entry, read_entries, read_text
 
@@ -63,15 +65,20 @@ class Prompts:
         Prompts of a class that is not there are a `ConfigError`.
         """
         known = set(class_names)
-        if unknown := sorted(name for name in self.by_class if not known & {name, spoken(name)}):
+        called = {name: name if name in known else spoken(name) for name in self.by_class}
+        if unknown := sorted(name for name in called if called[name] not in known):
             raise ConfigError(
                 f"The prompts name the class {unknown[0]!r}, which is none of the "
                 f"{len(class_names)} labels. Add it to the labels, or take it out."
             )
-        named = {
-            name if name in known else spoken(name): own for name, own in self.by_class.items()
-        }
-        return Prompts(self.templates, named)
+        named: dict[str, str] = {}
+        for name, label in called.items():
+            if (first := named.setdefault(label, name)) != name:
+                raise ConfigError(
+                    f"The prompts name the class {label!r} twice, as {first!r} and {name!r}. Put "
+                    "all its prompts into one list."
+                )
+        return Prompts(self.templates, {label: self.by_class[named[label]] for label in named})
 
 
 def load_prompts(name_or_path: str | None, default: Sequence[str] = DEFAULT) -> Prompts:
@@ -86,9 +93,10 @@ def load_prompts(name_or_path: str | None, default: Sequence[str] = DEFAULT) -> 
     path = Path(name_or_path)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) < len(pairs):
+        named = {class_name(name): value for name, value in pairs}
+        if len(named) < len(pairs):
             raise ConfigError(f"{path} names a class twice. Put all its prompts into one list.")
-        return dict(pairs)
+        return named
 
     try:
         document = json.loads(read_text(path), object_pairs_hook=unique)
@@ -96,7 +104,7 @@ def load_prompts(name_or_path: str | None, default: Sequence[str] = DEFAULT) -> 
         raise ConfigError(f"{path} is not JSON: {error}.") from error
     if not isinstance(document, dict) or not document:
         raise ConfigError(f'{path} must hold one object, {{"label": ["prompt", …], …}}.')
-    of_class = {name.strip(): _class_prompts(path, name, value) for name, value in document.items()}
+    of_class = {name: _class_prompts(path, name, value) for name, value in document.items()}
     return Prompts(tuple(default), of_class)
 
 
@@ -109,8 +117,9 @@ def load_templates(name_or_path: str | None, default: Sequence[str] = DEFAULT) -
         return tuple(default)
     if name_or_path in NAMED:
         return NAMED[name_or_path]
-    if (path := Path(name_or_path)).exists():
-        entries: Sequence[Entry] = read_entries(path)
+    # `os.path` takes a name that is too long for one that is not there.
+    if os.path.exists(name_or_path):  # noqa: PTH110
+        entries: Sequence[Entry] = read_entries(Path(name_or_path))
     elif SLOT in name_or_path:
         entries = [Entry(name_or_path.strip(), "--templates")]
     else:

@@ -36,6 +36,8 @@ def test_nothing_stated_takes_the_models_default() -> None:
 def test_a_template_may_be_stated_as_it_is() -> None:
     assert templates.load_templates("a satellite photo of {}.") == ("a satellite photo of {}.",)
     assert templates.load_templates("{}") == ("{}",)
+    longer_than_a_name = f"a photo of a {{}}, {'x' * 255}"
+    assert templates.load_templates(longer_than_a_name) == (longer_than_a_name,)
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
@@ -96,6 +98,16 @@ def test_single_classes_may_have_prompts_of_their_own(tmp_path: Path) -> None:
         prompts.among(["bird", "Crane"])
 
 
+def test_a_class_may_be_called_as_it_is_spoken_or_typed_but_once(tmp_path: Path) -> None:
+    own = {"cafe\u0301": ["a café"], "hot_dog": ["a sausage"]}
+    prompts = load_prompts(written(tmp_path, json.dumps(own), "prompts.json"))
+    assert prompts.among(["caf\u00e9", "hot dog"]).of("hot dog") == ("a sausage",)
+    both = Prompts(templates.DEFAULT, {"hot_dog": ("a",), "hot dog": ("b",)})
+    assert both.among(["hot_dog", "hot dog"]) == both
+    with pytest.raises(ConfigError, match="'hot dog' twice, as 'hot_dog' and 'hot dog'"):
+        both.among(["hot dog"])
+
+
 @pytest.mark.parametrize(
     ("document", "said"),
     [
@@ -107,6 +119,7 @@ def test_single_classes_may_have_prompts_of_their_own(tmp_path: Path) -> None:
         ('{"cat": [" "]}', "'cat' must have a list"),
         ('{"cat": ["{} {}"]}', "at most one"),
         ('{"cat": ["a"], "cat": ["b"]}', "names a class twice"),
+        ('{"cat": ["a"], "cat ": ["b"]}', "names a class twice"),
     ],
 )
 def test_prompts_that_cannot_be_used_are_refused(tmp_path: Path, document: str, said: str) -> None:
