@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -86,8 +85,8 @@ class ImageAnswers(Rows[Answer]):
         self, answers: Iterable[Answer], labels: Sequence[str], images: Sequence[ImageSource] = ()
     ) -> None:
         super().__init__(answers)
-        self.labels, shown = labels, chain(images[: self.SHOWN], repeat(None))
-        self._images = [*islice(shown, len(self))]
+        self.labels = labels
+        self._images = [*zip(self, images[: self.SHOWN], strict=False)]  # rows may be moved
         self.columns = flat_row(label_row(LabelledImage(None, None)), labels)
 
     def __repr__(self) -> str:
@@ -99,16 +98,14 @@ class ImageAnswers(Rows[Answer]):
         """Of an answer, as in that CSV."""
         return flat_row(label_row(row), self.labels)
 
-    def _cut(self, place: slice) -> None:
-        self._images = self._images[place]
-
     def _repr_html_(self) -> str:
         from footwork.images.ahead import attempt
         from footwork.images.thumbnails import thumbnail_jpeg
 
         table: list[tuple[str | bytes, ...]] = [("", "label", "score", "path")]
-        for answer, image in zip(self[: self.SHOWN], self._images, strict=False):
-            source = answer.path if image is None else image
+        for answer in self[: self.SHOWN]:
+            held = (image for row, image in self._images if row is answer)
+            source = next(held, answer.path)
             made = "" if source is None else attempt(partial(thumbnail_jpeg, side=_SIDE), source)
             label = answer.fault or ", ".join(answer.labels) or NO_LABEL
             score = "" if answer.score is None else f"{answer.score:.3f}"

@@ -45,11 +45,7 @@ class Rows(list[Row]):
         part = type(self).__new__(type(self))
         vars(part).update(vars(self))
         part.extend(found)
-        part._cut(place)
         return part
-
-    def _cut(self, place: slice) -> None:
-        """Cut what stands beside the rows, where a subclass holds such."""
 
     def to_pandas(self) -> Any:
         """A DataFrame; what a row lacks is missing there."""

@@ -22,6 +22,7 @@ from tests.runs import run_here
 from tests.zeroshot.image_towers import LABELS
 from zeroshot import FinetunedClassifier, TaughtClassifier, ZeroShotClassifier
 from zeroshot.options import FinetunedOptions, TeachOptions
+from zeroshot.rows import ImageAnswers, LabelledImage
 from zeroshot.taught import teach
 
 
@@ -81,6 +82,17 @@ def test_answers_show_their_counts_and_in_a_notebook_their_images(
     assert (type(last), list(last)) == (type(many), [many[19], many[20]])
     assert [*last.to_pandas()] == [*many.to_pandas()]
     assert last._repr_html_() == classifier.predict(paths[:2])._repr_html_()
+
+
+def test_a_picture_goes_with_its_answer_wherever_that_is_moved() -> None:
+    colours = ("red", "blue")
+    pictures = [Image.new("RGB", (8, 8), colour) for colour in colours]
+    answers = ImageAnswers([LabelledImage(None, colour) for colour in colours], colours, pictures)
+    red = answers[:1]._repr_html_()
+    answers.reverse()
+    assert answers[1:]._repr_html_() == red
+    del answers[0]
+    assert answers._repr_html_() == red
 
 
 def test_a_hostile_name_stays_text_in_a_notebook(
