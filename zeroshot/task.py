@@ -23,7 +23,7 @@ from footwork.class_names import class_name
 from footwork.errors import DataError
 from footwork.evaluation.result import Assessment, evaluate_logits
 from footwork.files.faults import shortened
-from footwork.files.paths import user_path
+from footwork.files.paths import path_line, user_path
 from footwork.files.plain_files import content_of
 from footwork.finetuning.card import PLACE
 from footwork.finetuning.data import Inputs, LabelledData, held_out, remark_on_known
@@ -121,9 +121,9 @@ def read_images(source: Any, config: FinetuneConfig, files: Path | None = None) 
                 f"{where} has {what}, which the training images lack. Add it there, or remove it."
             )
         splits[name] = Inputs(part.paths, part.targets_among(train.class_names))
-    paths = chain.from_iterable(part.inputs for part in splits.values())
-    digests = {path: _digest(path) for path in paths}
-    notes = [*unread, *(note for part in parts.values() for note in part.notes)]
+    digests = {path: _digest(path) for part in splits.values() for path in part.inputs}
+    of_parts = chain.from_iterable(part.notes for part in parts.values())
+    notes = [*unread, *of_parts, *_several_labels(splits, digests, files)]
     if "validation" not in parts:
         every = splits["train"]
         _, groups = np.unique([digests[path] for path in every.inputs], return_inverse=True)
@@ -155,6 +155,22 @@ def read_images(source: Any, config: FinetuneConfig, files: Path | None = None) 
     )
     require_usable(data)
     return data
+
+
+def _several_labels(
+    splits: Mapping[str, Inputs], digests: Mapping[Path, str], files: Path | None
+) -> Iterator[str]:
+    """Tell of images that are trained or judged as one thing and another."""
+    known: dict[str, tuple[str, Any]] = {}
+    pairs = []
+    for split in splits.values():
+        for path, target in zip(split.inputs, split.targets.tolist(), strict=True):
+            name = path_line(path).removeprefix(f"{files}/")
+            first, before = known.setdefault(digests[path], (name, target))
+            if target != before:
+                pairs.append(f"{first} and {name}")
+    if pairs:
+        yield f"One image has several labels: {shortened(pairs, 5)}. Keep the right one of each."
 
 
 def with_target(data: LabelledData, folder: Path, config: FinetuneConfig) -> LabelledData:

@@ -121,6 +121,17 @@ def test_pixels_alone_are_the_same_data_each_time_and_never_on_two_sides(
     assert decode_image(written) == decode_image(drawn)
 
 
+def test_an_image_that_is_trained_as_two_classes_is_told(examples: Path, tmp_path: Path) -> None:
+    held = rows(examples)
+    held.append({**held[0], "kind": held[-1]["kind"]})
+    found = read_images(held, FinetuneConfig(), tmp_path / "files")
+    assert (
+        "One image has several labels: train/row 1, column 1 and train/row 31, column 1. Keep the "
+        "right one of each."
+    ) in found.notes
+    assert not any("several" in note for note in read_images(examples, FinetuneConfig()).notes)
+
+
 def test_what_is_no_image_is_left_out_with_its_row_and_reason(
     examples: Path, vit: str, tmp_path: Path
 ) -> None:
