@@ -49,6 +49,7 @@ class Familiarity:
     def scores(self, embeddings: RealArray, z_scores: DoubleArray | None) -> DoubleArray:
         """How familiar each of N unit rows is, (N,): 0 is usual for an example, less is stranger.
 
+        Where no class has a second example nothing is known to be usual, and all are 0.
         `z_scores`, (N,), are of the best class name; None where there are no words.
         """
         leaning = _standardised(_leaning(embeddings, self.middle, self.directions), self.leaning)
@@ -64,13 +65,16 @@ def learn_familiarity(
         And how familiar each example is to the others, (N,): NaN without another of its class.
     """
     leaning = np.full(len(examples), np.nan)
+    sums = examples.class_means() * examples.counts[:, None]
     for fold in folds:
-        rest = examples.without(fold)
-        known = rest.counts > 0
+        rows, labels = examples.embeddings[fold], examples.labels[fold]
+        counts = examples.counts - np.bincount(labels, minlength=examples.num_classes)
+        known = counts > 0
         if known.sum() > 1:
-            view = _view(rest.class_means()[known])
-            kept = known[examples.labels[fold]]
-            leaning[fold] = np.where(kept, _leaning(examples.embeddings[fold], *view), np.nan)
+            rest = sums.copy()
+            np.subtract.at(rest, labels, rows.astype(np.float64))
+            view = _view(rest[known] / counts[known, None])
+            leaning[fold] = np.where(known[labels], _leaning(rows, *view), np.nan)
     judged = np.isfinite(leaning)
     words = (0.0, 0.0) if z_scores is None else _moments(z_scores[judged])
     view = _view(examples.class_means()[examples.counts > 0])
@@ -109,4 +113,6 @@ def _moments(values: DoubleArray) -> tuple[float, float]:
 
 def _standardised(values: DoubleArray, moments: tuple[float, float]) -> DoubleArray:
     mean, spread = moments
-    return (values - mean) / max(spread, _SMALLEST_SPREAD)
+    if spread < _SMALLEST_SPREAD:  # no examples tell what is usual
+        return 0.0 * values
+    return (values - mean) / spread

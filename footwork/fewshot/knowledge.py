@@ -261,6 +261,13 @@ def lesson_notes(
             f"{told} examples do not show a probability from which "
             f"{options.target_accuracy:.0%} of the labels are right, so none is withheld as unsure."
         )
+    least = 1 + int(trial.judged.sum())
+    if lesson.thresholds.familiar_from is not None and least * (options.refused or 1) < 1:
+        notes.append(
+            f"{least - 1} examples are too few to take only {options.refused:.0%} of the "
+            f"{input_name}s of these classes for none of them: it may be 1 in {least}. A `refused` "
+            "of `none` takes none for that."
+        )
     doubted = trial.mistaken()
     notes += [
         f"{names[row]} is labelled {class_names[labels[row]]}, but the other examples say "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -255,6 +255,29 @@ def test_images_of_no_class_are_less_familiar() -> None:
     assert bar is not None
     assert (learned.scores(clouds((200,) * 3, seed=1).embeddings, None) < bar).mean() < 0.12
     assert (learned.scores(others, None) < bar).mean() > 0.5
+
+
+def test_familiarity_without_a_fold_is_that_of_the_other_examples() -> None:
+    known, folds = clouds((6, 5, 4)), [np.array([0, 7]), np.array([1, 2, 14]), np.array([8])]
+    learned, scores = learn_familiarity(known, folds, None)
+    mean, spread = learned.leaning
+    for fold in folds:
+        rest, _ = learn_familiarity(known.without(fold), [], None)
+        plain = replace(rest, leaning=(0.0, 1.0)).scores(known.embeddings[fold], None)
+        np.testing.assert_allclose(scores[fold] * spread + mean, plain, rtol=1e-5)
+
+
+def test_with_one_example_a_class_nothing_is_known_to_be_usual() -> None:
+    alone = clouds((1, 1, 1))
+    learned, held_out = learn_familiarity(alone, leave_one_out(np.arange(3)), np.ones(3))
+    assert np.isnan(held_out).all()
+    assert not learned.scores(NEW.embeddings, np.ones(len(NEW))).any()
+
+
+def test_examples_too_few_for_the_share_that_may_be_refused_are_told() -> None:
+    said = "examples are too few to take only 5% of the images of these classes for none of them"
+    assert f"15 {said}: it may be 1 in 16." in notes_of(FIVE)
+    assert said not in notes_of(clouds((10, 10, 10), apart=0.4))
 
 
 def test_the_bar_refuses_no_more_examples_than_it_may() -> None:
