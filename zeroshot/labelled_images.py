@@ -23,7 +23,7 @@ from footwork.class_names import checked_class_names, class_name, look_alike
 from footwork.console import watched
 from footwork.encoder.protocol import FileEncoder
 from footwork.errors import ConfigError, DataError, ImageError
-from footwork.files.faults import counted, shortened
+from footwork.files.faults import counted, shortened, why
 from footwork.files.paths import path_line, path_text
 from footwork.images.finding import (
     find_images,
@@ -356,7 +356,10 @@ def _as_file(cell: Any, place: Path | None) -> Any:
     """A path for an image in memory, or the `ImageError` that says why it is none."""
     if cell is None or isinstance(cell, (str, int, float, list)):
         return cell
-    image = held_image(cell)
+    try:
+        image = held_image(cell)
+    except (ImageError, OSError, ValueError) as error:  # of a closed file it is a ValueError
+        return ImageError(kind_of(cell), why(error))
     if image is None or isinstance(image, Path):
         return image or cell
     if place is None:
@@ -469,10 +472,6 @@ def _class_folders(folder: Path) -> LabelledImages:
     if not names:
         held = f"{counted(len(loose), 'image')} but no sub-folder" if loose else "no image"
         raise DataError(f"{folder} holds {held}. {_LAYOUT}")
-    if len(names) == 1:
-        raise DataError(
-            f"{folder} holds one class, {names[0]!r}: there is nothing to tell it from. {_LAYOUT}"
-        )
     _require_readable_names(names)
     lonely = counted(len(loose), "image beside", "images beside")
     belong = "belongs" if len(loose) == 1 else "belong"

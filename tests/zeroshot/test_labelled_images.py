@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import pandas
@@ -118,6 +119,21 @@ def test_rows_that_cannot_be_used_are_listed_with_their_number(tmp_path: Path) -
         "row 7": "it has 3 cells, expected 2",
     }
     assert "1 row repeats an image with its label: it counts once." in images.notes
+
+
+def test_a_cell_that_cannot_be_read_costs_its_row_alone(tmp_path: Path) -> None:
+    (closed := BytesIO()).close()
+    cells = b"\xff1", b"\xff2", {"bytes": None, "path": "https://x/y.jpg"}, closed
+    rows = [{"image": cell, "label": label} for cell, label in zip(cells, "abab", strict=True)]
+    images = read_labelled_images(rows, tmp_path / "files")
+    assert [path.name for path in images.paths] == ["row 1, column 1", "row 2, column 1"]
+    address, of_closed = (each.reason for each in images.skipped)
+    assert address.startswith("it is an address, and nothing is fetched")
+    assert "closed file" in of_closed
+
+
+def test_one_class_can_be_judged(tmp_path: Path) -> None:
+    assert read_labelled_images(touch(tmp_path, "cat/1.jpg")).class_names == ("cat",)
 
 
 def test_several_labels_in_a_cell_are_refused(tmp_path: Path) -> None:

@@ -278,7 +278,7 @@ def test_a_suggestion_is_no_repetition_of_an_earlier_one() -> None:
     [
         ([], "holds no image. Examples stand in one sub-folder a class"),
         (["loose.jpg"], "holds 1 image but no sub-folder"),
-        (["cat/1.jpg"], "holds one class, 'cat': there is nothing to tell it from"),
+        (["cat/1.jpg"], "has one class, 'cat': nothing to tell it from"),
         (["cat/1.jpg", "dog/readme.txt"], "The class 'dog' has no image. No image in"),
         (["cat/1.jpg", "None/2.jpg"], "The class 'None' reads like the answer"),
         (["t-shirt/1.jpg", "t_shirt/2.jpg"], "'t-shirt' and 't_shirt' read the same"),
