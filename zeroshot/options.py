@@ -11,6 +11,7 @@ from cyclopts import Group, Parameter
 
 from footwork.errors import ConfigError, require_at_least, require_one_of, require_probability
 from footwork.fewshot.methods import LearnOptions
+from footwork.files.paths import user_path
 from footwork.finetuning.config import FinetuningConfig
 from footwork.help_page import DATA, INDEX, LABELS, METHOD, MODEL
 from footwork.methods.table import METHODS, PROBE
@@ -152,7 +153,8 @@ class SortingOptions(Settings):
     @property
     def target(self) -> Path | None:
         """The folder to sort into."""
-        return self.copy_to or self.move_to
+        given = self.copy_to or self.move_to
+        return given and user_path(given)
 
     @property
     def how(self) -> Literal["copy", "move"]:

@@ -13,6 +13,7 @@ from footwork.errors import DataError
 from footwork.files.placing import How
 from tests.zeroshot import trees
 from tests.zeroshot.trees import FILES, LABELS, planted, sort, tree
+from zeroshot.options import SortingOptions
 from zeroshot.sorting.plan import apply_plan, plan_sorting
 from zeroshot.sorting.record import UndoRecord
 from zeroshot.sorting.undo import undo_sorting
@@ -212,6 +213,16 @@ def test_relative_paths_are_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir("/")
     put_back(tmp_path)
     assert tree(tmp_path) == before
+
+
+def test_the_home_folder_may_be_written_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    short = Path("~/sorted")
+    assert SortingOptions(copy_to=short).target == sort(planted(tmp_path, FILES), LABELS).parent
+    assert not undo_sorting(short).failed
+    assert not (tmp_path / "sorted").exists()
 
 
 def test_names_that_are_no_utf8_and_hold_line_ends_are_sorted_and_come_back(tmp_path: Path) -> None:

@@ -86,6 +86,14 @@ def test_another_photo_at_the_old_place_keeps_image_and_sidecar_together(tmp_pat
     assert (tmp_path / "a/1.jpg.xmp").read_text() == "of one"
 
 
+def test_a_sidecar_that_was_changed_is_named_itself(tmp_path: Path) -> None:
+    undo_file = sort(planted(tmp_path, FILES), LABELS, "move")
+    planted(tmp_path, {"sorted/cat/1.jpg.xmp": "changed"})
+    [fault] = undo_sorting(undo_file).failed
+    assert fault.path == tmp_path / "sorted/cat/1.jpg"
+    assert fault.reason.startswith(f"{fault.path}.xmp: it was changed since it was sorted")
+
+
 def test_a_sidecar_of_later_goes_along_or_keeps_its_image(tmp_path: Path) -> None:
     for how, stays in (("move", False), ("copy", True)):
         root = planted(tmp_path / how, {"1.jpg": "one"})

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from footwork.errors import DataError
 from footwork.files.faults import Fault, counted, fault_lines, why
 from footwork.files.folders import published_file
-from footwork.files.paths import path_line
+from footwork.files.paths import path_line, user_path
 from footwork.files.placing import are_identical, place_file
 from footwork.files.plain_files import content_hash
 from zeroshot.sorting.record import FILE_NAME, SortedFile, Step, UndoRecord, opened_record
@@ -54,7 +54,8 @@ def undo_sorting(undo_file: Path, *, trust: bool = False) -> UndoOutcome:
         ConfigError: Sorting into that folder is still going on.
         DataError: There is no undo file, or it cannot be read.
     """
-    path = undo_file / FILE_NAME if undo_file.is_dir() else undo_file
+    path = user_path(undo_file)
+    path = path / FILE_NAME if path.is_dir() else path
     if path.name != FILE_NAME or not path.is_file() or path.is_symlink():
         raise DataError(
             f"There is no undo file {path_line(path)}. Sorting leaves {FILE_NAME} in the folder it "
@@ -138,7 +139,7 @@ class _Undoing:
             for path in (target, source):
                 path.with_name(file.part).unlink(missing_ok=True)
             if (reason := self._reason_of_one(step, file)) is not None:
-                return reason
+                return reason if file is step.files[0] else f"{path_line(target)}: {reason}"
         return self._reason_of_sidecars(step)
 
     def _reason_of_one(self, step: Step, file: SortedFile) -> str | None:
