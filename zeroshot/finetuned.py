@@ -126,9 +126,10 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
 
     def _answers(self, rows: RealArray, paths: Sequence[Path | None]) -> Iterator[LabelledImage]:
         every = self.rule.probabilities(rows)
-        held = [[self.labels[place]] for place in every.argmax(axis=1).tolist()]
         if self.rule.task == MULTI_LABEL:
             held = self.rule.held(rows)
+        else:
+            held = [[self.labels[place]] for place in every.argmax(axis=1).tolist()]
         for path, probabilities, labels in zip(paths, every.tolist(), held, strict=True):
             scores = dict(zip(self.labels, probabilities, strict=True))
             given, best = [(label, scores[label]) for label in labels], max(probabilities)
