@@ -28,6 +28,7 @@ from footwork.console import (
     report_skipped,
 )
 from footwork.errors import ConfigError
+from footwork.files.faults import counted
 from footwork.files.folders import write_json
 from footwork.files.outputs import require_json
 from footwork.files.paths import path_line, shell_word
@@ -401,7 +402,8 @@ def _use_labels(labelled: Sequence[LabelledImage], options: SortingOptions) -> b
         from zeroshot.sorting.sidecars import write_sidecars
 
         sidecars = write_sidecars(labelled)
-        note_all((f"{sidecars.written} sidecars say what their images show.", *sidecars.failed))
+        says = "sidecar says what its image shows", "sidecars say what their images show"
+        note_all((f"{counted(sidecars.written, *says)}.", *sidecars.failed))
         failed += len(sidecars.failed)
     if options.target is not None:
         from zeroshot.sorting.plan import apply_plan, plan_sorting

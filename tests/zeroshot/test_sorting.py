@@ -57,7 +57,7 @@ def test_a_plan_changes_nothing_and_says_all(tmp_path: Path) -> None:
     assert "and with them 1 sidecar (.xmp)." in text
     assert f"{tmp_path}/b/1.jpg → {tmp_path}/sorted/cat/1-2.jpg" in text
     assert f"Staying where they are (1 file):\n  {tmp_path}/b/4.jpg: it is truncated" in text
-    assert text.endswith("Nothing is done yet: add --yes to do it.")
+    assert text.endswith("Nothing is moved yet: add --yes to do it.")
 
 
 def test_a_long_plan_is_cut(tmp_path: Path) -> None:
@@ -76,6 +76,8 @@ def test_a_second_run_adds_nothing(tmp_path: Path, how: str) -> None:
     assert sum("sorted" in name for name in done) == 6
     again = planned(tmp_path, labels, how)
     assert (again.images, again.there) == ((), 6)
+    assert len(again.faults) == (6 if how == "move" else 0)  # they stand in both places
+    assert all("the same stands at" in fault.reason for fault in again.faults)
     assert again.to_text().endswith("There is nothing to do.")
     assert apply_plan(again).undo_file is None
     assert files(tmp_path) == done
@@ -157,6 +159,18 @@ def test_sidecars_go_where_their_images_go(tmp_path: Path) -> None:
         "b/3.raw": b"raw",  # shares its sidecar with the image: it stays with what it is made for
         "b/3.xmp": b"raw",
     }
+
+
+def test_a_folder_of_sidecars_is_listed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number}.{ending}" for number in range(20) for ending in ("jpg", "xmp", "mov")]
+    planted(tmp_path, dict.fromkeys(names, ""))
+    listed, real = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(path) or real(path))
+    plan = planned(tmp_path, {f"{number}.jpg": "cat" for number in range(20)})
+    assert [len(image.companions) for image in plan.images] == [2] * 20
+    assert listed.count(tmp_path) == 1
 
 
 def test_an_image_without_an_ending_takes_its_sidecar_along_once(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from zeroshot.sorting.record import (
     opened_record,
     recorded_copies,
 )
-from zeroshot.sorting.sidecars import companions_of, sidecar_beside, sidecars_of
+from zeroshot.sorting.sidecars import companions_of, names_beside, sidecar_beside, sidecars_of
 
 if TYPE_CHECKING:
     from zeroshot.rows import LabelledImage
@@ -145,7 +145,8 @@ class SortingPlan:
         ways = [f"{path_line(image.source)} → {path_line(image.target)}" for image in self.images]
         lines += first_lines(ways, _LISTED)
         lines += [*_companion_lines(self.images), *self.staying()]
-        end = "Nothing is done yet: add --yes to do it."
+        done = "copied" if self.how == "copy" else "moved"
+        end = f"Nothing is {done} yet: add --yes to do it."
         return "\n".join([*lines, end if self.images else "There is nothing to do."])
 
     def staying(self) -> Iterator[str]:
@@ -212,7 +213,7 @@ class _Planner:
         self._names = FolderNames()
         self._folder = cache(self._target_folder)
         self._is_inside = cache(lambda folder: self._root in folder.resolve().parents)
-        self._recorded, self._names_in = cache(recorded_copies), cache(_names_by_beginning)
+        self._recorded, self._beside = cache(recorded_copies), names_beside()
 
     def add(self, row: LabelledImage) -> None:
         """Decide on one image."""
@@ -235,7 +236,8 @@ class _Planner:
             self.faults.append(Fault(path, why(error)))
 
     def _place(self, path: Path, folder: TargetFolder) -> None:
-        sidecars = sidecars_of(path)
+        beside = self._beside(path)
+        sidecars = sidecars_of(path, beside)
         if there := folder.copy_of(path):
             self.there += 1
             for own in sidecars:
@@ -243,6 +245,9 @@ class _Planner:
                 if not (os.path.lexists(copy) and are_identical(own, copy)):
                     reason = f"its sidecar {path_line(own.name)} is not beside the copy: copy it to"
                     self.faults.append(Fault(path, f"{reason} {path_line(copy)}"))
+            if self._how == "move":  # as one that a kill has left in both places
+                reason = f"the same stands at {path_line(there)}; remove this one, or undo the move"
+                self.faults.append(Fault(path, reason))
             return
         # A place has to be free even where there is none: the image must not come to one that
         # belongs to another.
@@ -250,8 +255,7 @@ class _Planner:
             path,
             lambda target: [sidecar_beside(target, path, own) for own in sidecars or (None,)],
         )
-        beside = self._names_in(path.parent).get(path.name.partition(".")[0], ())
-        companions = companions_of(path, beside)
+        companions = companions_of(path, beside, sidecars)
         self.images.append(PlannedImage(path, target, sidecars, companions))
 
     def _target_folder(self, label: str | None) -> TargetFolder:
@@ -262,15 +266,6 @@ class _Planner:
                 "sort into. Remove the link, or name another folder."
             )
         return TargetFolder(folder)
-
-
-def _names_by_beginning(folder: Path) -> dict[str, list[str]]:
-    """The names in a folder by what they begin with, up to a dot."""
-    names = defaultdict(list)
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            names[entry.name.partition(".")[0]].append(entry.name)
-    return names
 
 
 @dataclass(frozen=True, slots=True)

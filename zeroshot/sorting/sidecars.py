@@ -22,9 +22,11 @@ from __future__ import annotations
 
 import os
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -212,7 +214,7 @@ def write_sidecars(labelled: Iterable[LabelledImage]) -> SidecarOutcome:
 
     Where files are sorted as well, sidecars come first, and go along.
     """
-    written, failed = 0, []
+    written, failed, beside = 0, [], names_beside()
     for row in labelled:
         if row.path is None or row.fault is not None:
             continue
@@ -220,7 +222,7 @@ def write_sidecars(labelled: Iterable[LabelledImage]) -> SidecarOutcome:
             if not os.path.lexists(row.path):  # an index may know it longer than the disk does
                 failed.append(f"{path_line(row.path)} gets no sidecar: no such file.")
                 continue
-            written += write_sidecar(row.path, row.labels) is not None
+            written += write_sidecar(row.path, row.labels, beside(row.path)) is not None
         except DataError as error:
             failed.append(str(error))
         except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is
@@ -228,12 +230,14 @@ def write_sidecars(labelled: Iterable[LabelledImage]) -> SidecarOutcome:
     return SidecarOutcome(written, tuple(failed))
 
 
-def write_sidecar(image: Path, labels: Sequence[str]) -> Path | None:
+def write_sidecar(
+    image: Path, labels: Sequence[str], beside: Iterable[str] | None = None
+) -> Path | None:
     """Write labels as keywords into the sidecar of an image, which may not exist yet.
 
     Labels that were written before are replaced, or taken out where there are none; other keywords,
     and all else in the sidecar, stay. A sidecar that says it already is not written again. The
-    image is never touched.
+    image is never touched. `beside` is as for `sidecars_of`.
 
     Returns:
         The sidecar; None if there is none, and no label to write.
@@ -245,7 +249,7 @@ def write_sidecar(image: Path, labels: Sequence[str]) -> Path | None:
     for label in labels:
         if not label or not label.isprintable():
             raise ValueError(f"A label must be printable text, got {label!r}.")
-    standing = next(iter(sidecars_of(image)), None)
+    standing = next(iter(sidecars_of(image, beside)), None)
     if standing is None and not labels:
         return None
     path = standing or image.with_name(f"{image.name}{_ENDING}")
@@ -266,15 +270,36 @@ def write_sidecar(image: Path, labels: Sequence[str]) -> Path | None:
     return path
 
 
-def sidecars_of(image: Path) -> tuple[Path, ...]:
-    """The sidecars that are an image's own; the first one says what its labels are."""
+def names_beside() -> Callable[[Path], Sequence[str]]:
+    """Gives the names in an image's folder that begin like its own, up to a dot.
+
+    Each folder is listed once.
+    """
+
+    def by_beginning(folder: Path) -> dict[str, list[str]]:
+        names = defaultdict(list)
+        with suppress(OSError), os.scandir(folder) as entries:
+            for name in sorted(entry.name for entry in entries):
+                names[name.partition(".")[0]].append(name)
+        return names
+
+    names_in = cache(by_beginning)
+    return lambda image: names_in(image.parent).get(image.name.partition(".")[0], ())
+
+
+def sidecars_of(image: Path, beside: Iterable[str] | None = None) -> tuple[Path, ...]:
+    """The sidecars that are an image's own; the first one says what its labels are.
+
+    `beside` are the names that `names_beside` gives, where they are known.
+    """
     full, short = image.with_name(f"{image.name}{_ENDING}"), image.with_suffix(_ENDING)
     # `os.path` takes a name that is too long for one that is not there.
     own = (full,) if os.path.isfile(full) else ()  # noqa: PTH113
     if short != full and os.path.isfile(short):  # noqa: PTH113
-        with suppress(OSError), os.scandir(image.parent) as entries:
-            alike = {entry.name for entry in entries if PurePath(entry.name).stem == image.stem}
-            return (*own, short) if alike <= {image.name, short.name} else own
+        names = names_beside()(image) if beside is None else beside
+        alike = {name for name in names if PurePath(name).stem == image.stem}
+        if short.name in alike and alike <= {image.name, short.name}:
+            return (*own, short)
     return own
 
 
@@ -284,14 +309,12 @@ def sidecar_beside(target: Path, image: Path, sidecar: Path | None) -> Path:
     return target.with_name(f"{target.name}{_ENDING}") if full else target.with_suffix(_ENDING)
 
 
-def companions_of(image: Path, beside: Iterable[str]) -> tuple[Path, ...]:
-    """Files that belong to an image by their names, no images and none of its own sidecars.
+def companions_of(image: Path, beside: Iterable[str], own: Collection[Path]) -> tuple[Path, ...]:
+    """Files that belong to an image by their names, no images and none of its `own` sidecars.
 
     Such are the video of a live photo, its raw file, and what programs noted of it: IMG_1.mov,
-    IMG_1.cr2, IMG_1.aae and IMG_1.jpg.json of IMG_1.jpg. `beside` are the names of files in its
-    folder whose first part, up to a dot, is that of its name.
+    IMG_1.cr2, IMG_1.aae and IMG_1.jpg.json of IMG_1.jpg. `beside` is as for `sidecars_of`.
     """
-    own = sidecars_of(image)
     companions = (
         image.with_name(name)
         for name in beside
