@@ -42,7 +42,15 @@ from footwork.errors import (
 )
 from footwork.evaluation.text import duration
 from footwork.files.faults import counted
-from footwork.files.folders import MANIFEST, discard_folder, published_folder, read_json, write_json
+from footwork.files.folders import (
+    MANIFEST,
+    discard_folder,
+    published_folder,
+    read_json,
+    seal_of,
+    write_json,
+)
+from footwork.files.paths import user_path
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.data import LabelledData
 from footwork.finetuning.fit import cost_of, evaluate, fit
@@ -228,7 +236,9 @@ def compare(
     config.require_divisible(number_of_processes())
     shared = SharedRows(task_of, source, wanted, place.run, callbacks)
     _require_enough(shared.data)
-    identity = {"kind": "comparison", "data": shared.data.sha256} | asdict(wanted.options)
+    base = seal_of(user_path(shared.task.presets.get(config.model_id, config.model_id)))
+    identity = {"kind": "comparison", "data": shared.data.sha256, "base_sha256": base}
+    identity |= asdict(wanted.options)
     with locked(place.run), resumable(place.run, _kept):
         begin_run(place, config.told() | identity, existing, tell)
         runs = dict(_runs(shared, wanted, place, tell))

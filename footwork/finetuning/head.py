@@ -50,12 +50,10 @@ def begin_head(
     """
     rows.features, rows.solution = {}, None
     rows.begin(learner, notify)
+    if resume:  # by the rate that it began with; another one may be asked for since
+        return 0, tuple(filter(None, [resume_head(learner, run)]))
     if not can_be_solved(learner):
         return 0, ()
-    if resume and (note := resume_head(learner, run)):
-        return 0, (note,)
-    if resume and learner.config.method_row.adapter is not None:
-        return 0, ()  # it began with an older version, and at random
     notify("computing the features of the frozen encoder, for the head")
     iterations, note = solve_head(learner, rows, run)
     notify(note)

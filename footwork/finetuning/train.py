@@ -27,9 +27,10 @@ from footwork.files.folders import (
     discard_folder,
     published_folder,
     read_manifest,
+    seal_of,
     write_json,
 )
-from footwork.files.paths import shell_word
+from footwork.files.paths import shell_word, user_path
 from footwork.finetuning.card import PLACE, beside, caveat, cost_line, unproven, verdicts
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.domains import Domains, judge_domains
@@ -163,6 +164,7 @@ def train(
         "data": learner.data.sha256,
         "target_data": learner.data.target_sha256,
         "base_revision": learner.revision,
+        "base_sha256": seal_of(user_path(base)),
         "scale": learner.scale,  # checkpoints of older versions are in the user's unit
     }
     with locked(place.run), resumable(place.run):

@@ -277,16 +277,20 @@ def parameter_groups(
     for name, parameter in trainable(model):
         below_top, decays = max(depth - layer_of(name, depth), 0), parameter.dim() > 1
         rate = learning_rate * layer_decay**below_top
-        if any(f".{head}." in f".{name}" for head in solved):
-            rate = min(rate, GENTLE)
-        group = {"params": [], "lr": rate, "weight_decay": weight_decay if decays else 0.0}
-        groups.setdefault((below_top, decays, rate), group)["params"].append(parameter)
+        # Groups of their own whatever the rates are: those of a checkpoint may be others.
+        keeps = any(f".{head}." in f".{name}" for head in solved)
+        group = {
+            "params": [],
+            "lr": min(rate, GENTLE) if keeps else rate,
+            "weight_decay": weight_decay if decays else 0.0,
+        }
+        groups.setdefault((below_top, decays, keeps), group)["params"].append(parameter)
     if not groups:
         raise ConfigError("Nothing is left to train: every parameter is frozen.")
     # In this order a checkpoint numbers what it has of them.
     merged: dict[Any, dict[str, Any]] = {}
     for layer, group in groups.items():
-        of_one_rate = layer if layer_decay < 1 else (group["weight_decay"], group["lr"])
+        of_one_rate = layer if layer_decay < 1 else (group["weight_decay"], layer[-1])
         merged.setdefault(of_one_rate, {**group, "params": []})["params"] += group["params"]
     return list(merged.values())
 

@@ -35,6 +35,7 @@ from footwork.training.job import TrainingJob
 _STATES = "trunk_states"
 """Beside what the model takes of a batch: (B, …), what enters the lowest layer that trains."""
 _ROWS = 32  # at a time, in the one pass
+_NEAR = 0.02  # relative to the greatest logit; bf16 rounds states
 _SHARE = 0.5  # of the free disk that the file may take
 
 
@@ -80,6 +81,12 @@ def frozen_trunk(
             layers = counted(depth, "layer")
             said = f"The lowest {layers} of {len(stack)}, frozen, ran once, without dropout."
             fed = _with_states(job, of_job)
+            if not _says_the_same(job, fed, precision):
+                yield (
+                    job,
+                    "The frozen layers run in every epoch: nothing can stand in for them here.",
+                )
+                return
             if of_judging is not None:
                 fed = replace(fed, measure=partial(_measure, judging, of_judging, precision))
             yield fed, said
@@ -249,6 +256,26 @@ def _with_states(job: TrainingJob, states: _States) -> TrainingJob:
         return {**(pad(others, longest) if pad else others), _STATES: wide}
 
     return replace(job, batch=batch, pad=pad and widened)
+
+
+@torch.inference_mode()
+def _says_the_same(job: TrainingJob, fed: TrainingJob, precision: str) -> bool:
+    """Whether the model answers its longest and its shortest row as it does without the states.
+
+    It does not where rows are padded on the left, or where something else is read of the layers
+    below than what enters the next one.
+    """
+    device, order = next(job.model.parameters()).device, np.argsort(job.lengths)
+    rows = sorted({int(order[0]), int(order[-1])})
+    try:
+        with autocast_to(precision, device):
+            plain, by_states = (
+                job.model(**{name: each.to(device) for name, each in some.items()}).logits.float()
+                for some in (job.batch(rows, 0), fed.batch(rows, 0))
+            )
+    except (TypeError, IndexError, RuntimeError, ValueError):
+        return False
+    return torch.allclose(plain, by_states, rtol=_NEAR, atol=_NEAR * float(plain.abs().max()))
 
 
 def _measure(

@@ -18,6 +18,7 @@ import footwork.finetuning.head as head_module
 import footwork.finetuning.train as train_module
 from footwork import accelerator
 from footwork.errors import ConfigError, ModelError
+from footwork.files.folders import MANIFEST, sealed, write_json
 from footwork.finetuning.config import FinetuningConfig
 from footwork.methods.rates import Recipe
 from footwork.methods.table import METHODS, adapter_in, method_of
@@ -162,6 +163,41 @@ def test_a_seed_gives_the_same_bits_though_the_run_was_cut_and_resumed(
     case.train_here(data, tmp_path / "cut", config, existing="resume")
     whole, cut = (case.logits(tmp_path / name, data) for name in ("whole", "cut"))
     np.testing.assert_array_equal(whole, cut)
+
+
+@pytest.mark.parametrize(
+    ("family", "method", "rates", "solved"),
+    [
+        ("bert", "full", (1e-4, 2e-5), False),
+        ("bert", "full", (2e-5, 1e-4), True),
+        ("modernbert", "full", (2e-5, 1e-4), True),
+        ("bert", "lora", (5e-4, 5e-5), True),
+    ],
+)
+def test_a_run_goes_on_at_another_rate_with_the_head_that_it_began_with(
+    family: str, method: str, rates: tuple[float, float], solved: bool, tmp_path: Path
+) -> None:
+    case = CASES["texts"]
+    base, data = case.build(tmp_path / "base", family), case.write(tmp_path)
+    config = case.config(base, method=method, num_epochs=2, learning_rate=rates[0])
+    with stopped_before_writing():
+        case.train(data, tmp_path / "out", config)
+    kill_early(tmp_path / "out.training")
+    other = replace(config, learning_rate=rates[1])
+    done = case.train_here(data, tmp_path / "out", other, existing="resume")
+    assert done.manifest["config"]["learning_rate"] == rates[1]
+    assert any(note.startswith("The head begins solved") for note in done.notes) == solved
+
+
+def test_a_run_does_not_go_on_over_a_base_that_was_trained_anew(tmp_path: Path) -> None:
+    case = CASES["texts"]
+    base, data = case.build(tmp_path / "base", case.family), case.write(tmp_path)
+    config = case.config(base, method="lora", num_epochs=2)
+    with stopped_before_writing():
+        case.train(data, tmp_path / "out", config)
+    write_json(base / MANIFEST, sealed({"footwork": "1"}))
+    with pytest.raises(ConfigError, match="base_sha256 was None, is "):
+        case.train(data, tmp_path / "out", config, existing="resume")
 
 
 def test_what_is_trained_from_scratch_has_nothing_of_the_weights_of_its_base(
@@ -329,7 +365,6 @@ def test_every_training_setting_is_taken(
         "label_smoothing": 0.1,
         "schedule": "cosine",
         "layer_decay": 0.8,
-        "early_stopping": 1,
         "best_metric": "macro_f1",
     }
     config = case.config(base, method="full", **settings)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import Swinv2Config, Swinv2ForImageClassification
 
 from footwork.inference.halving import run_in_batches
 from footwork.options import LoopConfig
@@ -84,8 +85,8 @@ def test_a_frozen_trunk_runs_once_and_changes_nothing(family: str, tmp_path: Pat
     usual, often, _, judged = trained(family, tmp_path / "usual", remembered=False)
     model, once, said, judged_once = trained(family, tmp_path / "once", remembered=True)
     # Of an epoch 6 steps, and 3 batches that judge; once one row to see the shape, and 32 at a time
-    # of the 45 that train and of the 42 that judge.
-    assert (often, once) == (3 * (6 + 3), 2 * (1 + 2))
+    # of the 45 that train and of the 42 that judge, and two rows to see that nothing changes.
+    assert (often, once) == (3 * (6 + 3), 2 * (1 + 2) + 1)
     assert judged_once == pytest.approx(judged, abs=1e-4)
     assert judged[0] != pytest.approx(judged[-1], abs=1e-2)
     assert said == "The lowest 1 layer of 2, frozen, ran once, without dropout."
@@ -106,6 +107,29 @@ def test_what_trains_below_leaves_no_trunk(tmp_path: Path) -> None:
         assert same is job
         assert said is None
     assert trunk_of(build_toy_model("bert"))[1] == 0
+
+
+def refused_trunk(job: TrainingJob, run: Path) -> bool:
+    with frozen_trunk(job, judging_of(job), run, "float32") as (same, said):
+        return same is job and "nothing can stand in" in str(said)
+
+
+def test_what_cannot_be_stood_in_for_is_run_in_every_epoch(tmp_path: Path) -> None:
+    job = toy_job(upper_half("bert"), "bert")
+
+    def padded_on_the_left(rows: Any, epoch: int) -> dict[str, torch.Tensor]:
+        return {name: each.flip(1) for name, each in job.batch(rows, epoch).items()}
+
+    assert refused_trunk(replace(job, batch=padded_on_the_left), tmp_path)
+    config = Swinv2Config(  # its encoder reads more of each layer than what enters the next
+        image_size=32, patch_size=4, embed_dim=8, depths=[1, 1], num_heads=[1, 1], window_size=4
+    )
+    model = Swinv2ForImageClassification(config)
+    model.requires_grad_(False)
+    trunk_of(model)[0][-1].requires_grad_(True)
+    pixels = {"pixel_values": torch.zeros(2, 3, 32, 32)}
+    seen = replace(job, model=model, batch=lambda *_: pixels, lengths=[1] * 2, pad=None)
+    assert refused_trunk(seen, tmp_path)
 
 
 @pytest.mark.parametrize(("free", "kept"), [([9], 0), ([10**9, 9], 1), ([10**9, 10**9], 2)])
