@@ -187,8 +187,8 @@ def _gather(store: Store, where: Filter) -> _Contents:
         contents.setdefault(every[row].content or every[row].path, []).append(row)
     firsts, copies = [], dict[str, list[ImageRecord]]()
     for same in contents.values():
-        if len(same) > 1:  # one that is still there stands for them
-            same.sort(key=lambda row: state_of(every[row]) != "as known")
+        if len(same) > 1:  # one that is still there stands for them, and never goes for a newer one
+            same.sort(key=lambda row: (state_of(every[row]) != "as known", every[row].mtime_ns))
             copies[every[same[0]].path] = [every[row] for row in same[1:]]
         firsts.append(same[0])
     vectors = np.concatenate(parts)[firsts]
@@ -261,7 +261,7 @@ def _why(kept: ImageRecord, duplicates: Sequence[Duplicate]) -> str:
         return "it has the most pixels"
     if kept.size > next_best.size:
         return "its file is the largest"
-    if kept.date is not None and (next_best.date is None or kept.date < next_best.date):
+    if kept.mtime_ns < next_best.mtime_ns or age(kept)[0] < age(next_best)[0]:
         return "it is the oldest"
     if len(kept.path) < len(next_best.path):
         return "its path is the shortest"

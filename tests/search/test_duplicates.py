@@ -125,6 +125,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         ({"/p/a": {}, "/p/z": {"size": 2000}}, "its file is the largest"),
         ({"/p/a": {"date": 20}, "/p/z": {"date": 10}}, "it is the oldest"),
         ({"/p/a": {"date": None}, "/p/z": {"date": 10}}, "it is the oldest"),
+        ({"/p/a": {}, "/p/z": {"mtime_ns": 1}}, "it is the oldest"),
         ({"/p/copy/a": {}, "/p/z": {}}, "its path is the shortest"),
         ({"/p/copy/a": {}, "/p/~": {}, "/p/z": {}}, "its path comes first"),
     ],
