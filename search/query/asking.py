@@ -155,14 +155,14 @@ class Asker:
     def _left(self, measured: _Measured, found: Found, top_k: int, where: Filter) -> dict[str, Hit]:
         """What is left of the nearest; farther ones are looked at if much of them is excluded."""
         hits, seen = self._judged(measured, found), len(found.records)
-        while measured.excluded and len(hits) < top_k:
+        while measured.excluded and len(hits) < top_k and seen < _FARTHEST:
             last = self._relevance.of(measured.wanted, found.vectors[-1:])
             if not (last >= RELEVANT).any():  # what is farther shows nothing that is wanted
                 break
             asked = measured.vector[None].astype(np.float32)
             [found] = self.store.search(asked, min(4 * seen, _FARTHEST), where)
             hits = self._judged(measured, found)
-            if len(found.records) in (seen, _FARTHEST):
+            if len(found.records) == seen:
                 break
             seen = len(found.records)
         return hits

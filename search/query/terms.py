@@ -13,7 +13,9 @@ from footwork.files.paths import path_at, path_line, user_path
 from footwork.tables.source import read_entries
 from search.paths import absolute_path
 
-_WEIGHT = re.compile(r"(\d+(?:\.\d*)?|\.\d+):(?=[^\s\d])")  # 10:30 and 16:9 are words
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+):"
+_WEIGHT = re.compile(_NUMBER + r"(?=[^\s\d])")  # 10:30 and 16:9 are words
+_WEIGHT_OF_FILE = re.compile(_NUMBER)
 _OPTION = re.compile(r"--\S+|-[a-zA-Z]")
 _LITERAL = "\\-"
 """Begins a word whose dash is its own, as `\\#` does an entry of a file."""
@@ -100,7 +102,7 @@ def parse_query(
     said = groups if groups[0][1] else groups[1:]
     terms = [_term(" ".join(group).strip(), is_excluded=sign == "-") for sign, group in said]
     for text in like:
-        weight, path = (1.0, text) if Path(text).exists() else _weighted(text)
+        weight, path = (1.0, text) if Path(text).exists() else _weighted(text, _WEIGHT_OF_FILE)
         terms.append(Term(_path_of(path), is_image=True, weight=weight))
     terms += given
     if all(term.is_excluded for term in terms):
@@ -155,6 +157,11 @@ def _term(text: str, *, is_excluded: bool) -> Term:
     weight, text = _weighted(text)
     if not text:
         raise ConfigError("A term is empty: words or a picture must follow each `+` and `-`.")
+    if is_excluded and weight != 1.0:
+        raise ConfigError(
+            f"What is left out has no weight, got {weight:g} before {path_line(text)}. Weigh what "
+            "is wanted."
+        )
     if text.startswith(_PATH_BEGINNINGS):
         return Term(_path_of(text), is_image=True, weight=weight, is_excluded=is_excluded)
     if any("\ud800" <= letter <= "\udfff" for letter in text):  # a byte that could not be read
@@ -162,8 +169,8 @@ def _term(text: str, *, is_excluded: bool) -> Term:
     return Term(text, weight=weight, is_excluded=is_excluded)
 
 
-def _weighted(text: str) -> tuple[float, str]:
-    stated = _WEIGHT.match(text)
+def _weighted(text: str, form: re.Pattern[str] = _WEIGHT) -> tuple[float, str]:
+    stated = form.match(text)
     if stated is None:
         return 1.0, text
     weight = float(stated[1])

@@ -99,7 +99,9 @@ def test_an_image_is_as_relevant_as_it_shows_what_is_wanted_and_nothing_unwanted
     assert both.keys() == {path for path in people if people[path] < 0.5}
 
 
-def test_what_is_left_is_found_behind_many_that_are_excluded(tmp_path: Path) -> None:
+def test_what_is_left_is_found_behind_many_that_are_excluded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     axes, noise = np.eye(64), np.random.default_rng(0).normal(scale=0.02, size=(320, 64))
     with_people = unit(1.5 * axes[0] + axes[1] + noise[:300])
     alone = unit(axes[0] + 0.9 * axes[2] + noise[300:])
@@ -115,6 +117,9 @@ def test_what_is_left_is_found_behind_many_that_are_excluded(tmp_path: Path) -> 
         assert {hit.record.path.split("/")[1] for hit in plain.hits} == {"both"}
         assert len(narrowed.hits) == 10
         assert {hit.record.path.split("/")[1] for hit in narrowed.hits} == {"alone"}
+        monkeypatch.setattr(asking, "_FARTHEST", 30)  # nearer than is looked at to begin with
+        (many,) = asked.answer([parse_query(["dog", "-", "people"])], QueryOptions(top_k=310))
+        assert len(many.hits) == 20
 
 
 @pytest.fixture

@@ -154,7 +154,7 @@ def test_terms_are_added_weighted_and_excluded(ask: Ask, photos: Path) -> None:
     [
         (["a star", "-heart"], "a star - heart"),
         (["a star - heart"], "a star - heart"),
-        (["a star", "-0.5:heart", "-k2"], "a star - 0.5:heart"),
+        (["a star", "-16:9", "-k2"], "a star - 16:9"),
         (["--", "--sinse", "-5 degrees", "-", "heart"], "--sinse -5 degrees - heart"),
     ],
 )

@@ -42,10 +42,10 @@ def test_signs_within_words_times_and_ratios_are_words(words: str) -> None:
 @pytest.mark.parametrize(
     ("words", "read"),
     [
-        (["a", "cat", "-0.5:dog"], "a cat - 0.5:dog"),
+        (["a", "cat", "-16:9"], "a cat - 16:9"),
         (["a", "cat", "-dog"], "a cat - dog"),
         (["a", "cat", "-two words"], "a cat - two words"),
-        (["a", "cat", "+dog", "-", "0.5:x"], "a cat + dog - 0.5:x"),
+        (["a", "cat", "+dog", "-", "1:x"], "a cat + dog - x"),
         (["a well-known cat -./a b.jpg"], f"a well-known cat - {Path('a').absolute()} b.jpg"),
         (["a dog + 0.5:night - people - /a.jpg"], "a dog + 0.5:night - people - /a.jpg"),
         (["a dog", "-", "/day - night  2.jpg"], "a dog - /day - night  2.jpg"),
@@ -69,6 +69,7 @@ def test_pictures_are_told_from_words(tmp_path: Path) -> None:
     assert parse_query(["-", photo, "+", "a dog"]).excluded == (
         Term(photo, is_image=True, is_excluded=True),
     )
+    assert parse_query([], ["2:20240101.jpg"]).terms[0].weight == 2.0
     odd = tmp_path / "2:odd.jpg"
     odd.touch()
     assert parse_query([], [str(odd)]).terms[0].weight == 1.0
@@ -91,6 +92,11 @@ def test_nothing_asked_for_is_said(words: list[str]) -> None:
 def test_weights_are_within_bounds(weight: str) -> None:
     with pytest.raises(ConfigError, match="A weight must be above 0 and at most 1,000,000"):
         parse_query([f"{weight}:a dog"])
+
+
+def test_what_is_left_out_has_no_weight() -> None:
+    with pytest.raises(ConfigError, match=r"left out has no weight, got 0\.5 before a dog\. Weigh"):
+        parse_query(["a cat", "-0.5:a dog"])
 
 
 def test_words_that_are_no_utf_8_are_refused() -> None:
