@@ -324,20 +324,20 @@ class ArraySource(FileSource):
 
     def __init__(self, paths: Sequence[str | Path], vectors: ArrayLike, width: int) -> None:
         self.path, self.embedder, self.roots = Path("vectors"), None, ()
-        self._paths, self._vectors = list(map(str, paths)), np.asarray(vectors)
+        self.paths, self._vectors = list(map(str, paths)), np.asarray(vectors)
         shape, kind = self._vectors.shape, self._vectors.dtype
-        if shape != (len(self._paths), width) or kind.kind not in "fiu":
+        if shape != (len(self.paths), width) or kind.kind not in "fiu":
             raise ValueError(
-                f"`vectors` must be numbers of shape ({len(self._paths)}, {width}): a row for each "
+                f"`vectors` must be numbers of shape ({len(self.paths)}, {width}): a row for each "
                 f"path, as wide as the index's model gives them. Got {kind} of shape {shape}."
             )
         for _, part, first in self._parts():  # before the first of them is written
             self._unit_rows(part, first)
 
     def _parts(self) -> Iterator[tuple[list[Mapping[str, Any]], RealArray, int]]:
-        for start in range(0, len(self._paths), BATCH):
+        for start in range(0, len(self.paths), BATCH):
             part = slice(start, start + BATCH)
-            yield [{"path": path} for path in self._paths[part]], self._vectors[part], start
+            yield [{"path": path} for path in self.paths[part]], self._vectors[part], start
 
 
 Source = IndexSource | FileSource | PartsSource

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -17,14 +17,17 @@ from footwork.errors import ConfigError, DataError, ModelError, StoreError
 from footwork.files.faults import Fault, counted, shortened
 from footwork.files.folders import renewed_folder
 from footwork.files.paths import path_line, path_text
+from footwork.images.finding import has_image_ending, is_visible
 from search.exclusions import Exclusions
 from search.options import ModelOptions, StoreOptions
+from search.paths import is_at_or_below
 from search.place import Place, find_index, find_place
 from search.query.relevance import Relevance
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, Embedder, Store
 from search.transfer.sources import (
+    ArraySource,
     IndexSource,
     NumpySource,
     ParquetSource,
@@ -49,6 +52,8 @@ class Transfer:
     """That were there already."""
     absent: int = 0
     """Those copied that no query finds, as their files are not there."""
+    left_out: int = 0
+    """That were passed over, as the index leaves them out."""
     notes: list[str] = field(default_factory=list)
 
     def to_text(self, place: str) -> str:
@@ -136,13 +141,16 @@ def copy_index(
         held.enter_context(place.writing())
         is_new = not place.exists
         store = held.enter_context(closing(_opened(place, embedder)))
+        roots = absolute_roots([*store.roots(), *source.roots])
+        is_left_out = _left_out(store, source, roots, transfer)
         for batch in chain([first], batches):
-            _write(store, batch, transfer)
+            taken = _taken_in(batch, is_left_out, transfer)
+            _write(store, taken, transfer)
             if not isinstance(source, IndexSource):
-                faults = batch.unreadable
+                faults = taken.unreadable
                 transfer.skipped += [Fault(Path(one.path), one.fault or "") for one in faults]
             on_progress(transfer.copied + transfer.unchanged + transfer.unreadable)
-        store.set_roots(absolute_roots([*store.roots(), *source.roots]))
+        store.set_roots(roots)
         if isinstance(source, IndexSource):
             notes = _join_exclusions(store, source.exclusions)
             transfer.notes += [] if is_new else notes
@@ -152,12 +160,57 @@ def copy_index(
         if is_prepared(folder, embedder):
             typical = Relevance(Texts(folder, embedder).references).directions
         transfer.notes += filter(None, [store.finish(typical)])
-        if transfer.absent and source.embedder is None:
-            transfer.notes.append(
-                f"{counted(transfer.absent, 'file')} of them cannot be found on this machine, and "
-                "by no query: copy them once more when they are there, under these paths."
-            )
+        transfer.notes += _passed_over(transfer, is_told=source.embedder is not None)
     return transfer
+
+
+def _passed_over(transfer: Transfer, *, is_told: bool) -> Iterator[str]:
+    """What no query finds of what came; `is_told` where the source knows more than paths."""
+    if transfer.absent and not is_told:
+        yield (
+            f"{counted(transfer.absent, 'file')} of them cannot be found on this machine, and "
+            "by no query: copy them once more when they are there, under these paths."
+        )
+    if transfer.left_out:
+        yield (
+            f"{counted(transfer.left_out, 'file')} stayed away, as this index leaves them out. "
+            "footwork search status lists what; take it back with --include, and copy once more."
+        )
+
+
+def _left_out(
+    store: Store, source: Source, roots: Sequence[str], transfer: Transfer
+) -> Callable[[str], bool]:
+    """Tells of paths whether the store leaves them out; what a caller names is taken in again."""
+    exclusions = store.exclusions()
+    if isinstance(source, ArraySource):
+        named = set(source.paths)
+        removed = tuple(path for path in exclusions.removed if path not in named)
+        if removed != exclusions.removed:
+            exclusions = replace(exclusions, removed=removed)
+            store.set_exclusions(exclusions)
+        hidden = [
+            path
+            for path in source.paths
+            for root in roots
+            if path != root and is_at_or_below(path, root)
+            if not (has_image_ending(path) and all(map(is_visible, path[len(root) :].split("/"))))
+        ]
+        if hidden:
+            transfer.notes.append(
+                f"The next update takes for missing what is hidden or has no image's ending: "
+                f"{shortened(map(path_line, hidden))}."
+            )
+    below = [(root, exclusions.below(root)) for root in roots]
+    return lambda path: any(is_at_or_below(path, root) and it(path, False) for root, it in below)
+
+
+def _taken_in(batch: Changes, is_left_out: Callable[[str], bool], transfer: Transfer) -> Changes:
+    images = [one for one in batch.embedded if not is_left_out(one.record.path)]
+    faults = [one for one in batch.unreadable if not is_left_out(one.path)]
+    every = len(batch.embedded) + len(batch.unreadable)
+    transfer.left_out += every - len(images) - len(faults)
+    return Changes(embedded=images, unreadable=faults)
 
 
 def _is_same(one: Place, other: Place) -> bool:

@@ -29,10 +29,12 @@ from search import Answer, Filter, ImageIndex, QueryOptions
 from search.answers.answer import COLUMNS, Answers
 from search.place import IndexFolder
 from search.store.protocol import Changes, Embedded
+from search.update.indexing import remove_images
 from tests.hub import keep_repository
 from tests.search.collections import EMBEDDER, WIDTH, again, save_picture, save_pictures
 from tests.search.drawn import draw_photos
 from tests.search.found import answer, hit
+from tests.search.places import index_of
 from tests.search.store_contract import EmbeddedEngine, Engine, record, unit, vector_of
 from tests.test_readme import blocks
 from tests.towers import Exports
@@ -225,6 +227,21 @@ def test_vectors_made_elsewhere_are_taken_in_and_nothing_is_embedded(
         index.add(paths[0], -vectors[:1])
         assert index.store.records([str(paths[0])])[str(paths[0])].labels == {"cat": 0.5}
         np.testing.assert_allclose(index.vectors(paths[0]), unit(-vectors[:1]), atol=1e-6)
+
+
+def test_what_is_added_comes_back_and_what_no_update_would_keep_is_told(tmp_path: Path) -> None:
+    back, hidden, away = (tmp_path / "photos" / name for name in ("a.png", ".b/c.png", "d/e.png"))
+    for number, path in enumerate((back, hidden, away)):
+        save_picture(path, number)
+    with ImageIndex(index_of(tmp_path / "index", tmp_path / "photos")) as index:
+        remove_images(index.place, [back, away.parent], gone=False)
+        done = index.add([back, hidden, away], np.ones((3, WIDTH)))
+        assert (done.copied, done.left_out) == (2, 1)
+        assert (
+            f"takes for missing what is hidden or has no image's ending: {hidden}." in done.notes[0]
+        )
+        assert "1 file stayed away, as this index leaves them out." in done.notes[-1]
+        assert again(index.store, tmp_path / "photos").unchanged == 1
 
 
 def test_a_second_writer_waits_from_python_too(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from search.store.protocol import Changes, Embedder, Store
 from search.transfer.export import NUMPY_ENDINGS, export_images
 from search.transfer.sources import IndexSource, NumpySource
 from search.transfer.transfer import copy_index, find_source
+from search.update.indexing import remove_images
 from tests.search.collections import EMBEDDER, again, indexed, save_pictures
 from tests.search.commands import Command
 from tests.search.places import index_of
@@ -112,6 +113,23 @@ def test_what_comes_along_to_be_left_out_of_an_index_is_told(
     [note] = copy_index(IndexSource(place), target).notes
     assert "as it is of the source: *.tif. The next update forgets" in note
     assert copy_index(IndexSource(place), target).notes == []
+
+
+def test_what_was_removed_or_is_excluded_does_not_come_back_with_a_copy(
+    place: IndexFolder, tmp_path: Path
+) -> None:
+    target = IndexFolder(tmp_path / "target")
+    copy_index(IndexSource(place), target)
+    remove_images(target, ["/p/deep"], gone=False)
+    with closing(target.open()) as store:
+        store.set_exclusions(replace(store.exclusions(), patterns=("broken*",)))
+        store.write(Changes(forgotten=["/p/broken.jpg"]))
+    done = copy_index(IndexSource(place), target)
+    assert (done.copied, done.unchanged, done.unreadable, done.left_out) == (0, 5, 0, 2)
+    assert done.notes == [
+        "2 files stayed away, as this index leaves them out. footwork search status lists what; "
+        "take it back with --include, and copy once more."
+    ]
 
 
 def test_a_copy_that_was_interrupted_is_completed(
