@@ -127,6 +127,8 @@ class Indexer:
     ) -> Summary:
         known = [] if replaced is None else replaced.roots()
         roots = absolute_roots([*named, *known] or store.roots())
+        if replaced is not None:
+            _begin_anew(store, roots)
         self.processes.from_main(store.embedder)
         folder, note = self.place.texts_folder(store.embedder), None
         if self._encoder is not None:  # words find what is there while the index grows
@@ -142,7 +144,12 @@ class Indexer:
         note = self._prepare(folder, store.embedder) or note
         directions = Relevance(Texts(folder, store.embedder).references).directions
         summary.notes += filter(None, [note, store.finish(directions)])
-        if replaced is not None:
+        if replaced is not None and summary.unlisted:
+            summary.notes.append(
+                f"{path_line(replaced.embedder.model_id)} goes on answering: make these folders "
+                "readable, or leave them out with --exclude, and run the command again."
+            )
+        elif replaced is not None:
             summary.notes += _label_notes(replaced)
             self.place.publish(store.embedder)
         return summary
@@ -172,6 +179,18 @@ class Indexer:
                 model.model_id or DEFAULT_IMAGE_MODEL, model.revision, model
             )
         return self._encoder
+
+
+def _begin_anew(store: Store, roots: Sequence[str]) -> None:
+    """Keep of a switch that was cut short what is still wanted; every root is to be there."""
+    require_roots(roots)
+    store.set_roots(())
+    others = (
+        one.path
+        for one in store.files()
+        if not any(is_at_or_below(one.path, root) for root in roots)
+    )
+    store.write(Changes(forgotten=list(others)))
 
 
 def _pattern_notes(store: Store, named: Sequence[str], exclude: Sequence[str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from footwork.errors import ModelError, StoreError
+from footwork.errors import ConfigError, ModelError, StoreError
 from search import ImageIndex
 from search.options import ModelOptions
 from search.place import IndexFolder
@@ -86,6 +87,30 @@ def test_another_model_takes_over_only_when_it_is_complete(
         assert switched.query("a dog").nearest is not None
     assert done.added + done.unchanged == 8
     assert len([path for path in index.iterdir() if path.is_dir()]) == 1
+
+
+def test_a_switch_waits_for_folders_that_cannot_be_read_and_brings_back_nothing_removed(
+    tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, private, index = tmp_path / "kept", tmp_path / "private", tmp_path / "index"
+    paths = [*save_pictures(kept / "kids", 1), *save_pictures(kept, 1, first=1)]
+    save_pictures(private, 1)
+    indexer(index, models[0]).index([kept, private])
+    with monkeypatch.context() as closed:
+        listed = os.scandir
+        closed.setattr(os, "scandir", lambda at: listed("/-" if at == kept / "kids" else at))
+        done = indexer(index, models[1]).index()
+    assert done.notes[-1].startswith(f"{models[0]} goes on answering: make these folders readable")
+    assert len(holdings(IndexFolder(index))) == 3
+    remove_images(IndexFolder(index), [private], gone=False)
+    indexer(index, models[1]).index()
+    with ImageIndex.open(index) as switched:
+        assert switched.store.embedder.model_id == str(models[1])
+        assert switched.store.roots() == [str(kept)]
+        assert {one.path for one in switched.store.files()} == set(map(str, paths))
+    remove_images(IndexFolder(index), [kept], gone=False)
+    with pytest.raises(ConfigError, match="No folder is named"):
+        indexer(index, models[0]).index()
 
 
 def test_an_index_that_was_opened_before_another_model_took_over_answers_by_that(
