@@ -171,6 +171,7 @@ def recognise(
     doubtful = [record for record in candidates if record.size in known]
     found.unknown = [record for record in candidates if record.size not in known]
     gone, taken = {record.path for record in found.missing}, set[str]()
+    here = {move.record.path for move in found.moves} | {one.path for one in candidates}
     away = _missing_roots(store)
     hashed = decoded_ahead(doubtful, lambda one: content_hash(Path(one.path)), DISK_READERS)
     for count, (record, content) in enumerate(hashed, 1):
@@ -190,7 +191,9 @@ def recognise(
         sources += (
             one
             for one in same
-            if one.path not in taken and (only_away or one.path in gone or not one.present)
+            if one.path not in taken
+            and one.path not in here
+            and (only_away or one.path in gone or not one.present)
         )
         if sources:
             taken.add(sources[0].path)

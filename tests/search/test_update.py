@@ -288,6 +288,24 @@ def test_a_file_that_comes_back_is_found_again_as_it_was(
     assert str(three / name) in held(store)
 
 
+@pytest.mark.parametrize("is_touched", [False, True])
+def test_files_that_come_back_beside_copies_of_them_are_all_found(
+    store: EmbeddedStore, three: Path, tmp_path: Path, is_touched: bool
+) -> None:
+    before = held(store)
+    (three / "a").rename(tmp_path / "away")
+    assert again(store, three).removed == 3
+    shutil.copytree(tmp_path / "away", three / "copies")
+    (tmp_path / "away").rename(three / "a")
+    if is_touched:
+        os.utime(three / "a" / "0000.png", ns=(1, 10**18))
+    summary = again(store, three)
+    assert (summary.added, summary.returned + summary.moved) == (3, 3)
+    copies = {path.replace("/a/", "/copies/"): row for path, row in before.items()}
+    assert held(store) == before | copies
+    assert again(store, three).unchanged == 6
+
+
 def test_an_unmounted_drive_is_found_again(
     store: EmbeddedStore, three: Path, tmp_path: Path
 ) -> None:
