@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from random import Random
@@ -194,6 +195,11 @@ def open_picture(stream: IO[bytes]) -> ImageFile:
     if picture.format in _PROGRAMS:
         raise RefusedImage(f"it is a drawing ({picture.format}), not a picture of pixels")
     return picture
+
+
+def is_installed_now(reason: str) -> bool:
+    """Whether a file was refused for want of a package that is there by now."""
+    return _INSTALL_HEIC in reason and find_spec("pillow_heif") is not None
 
 
 def _decoded(stream: IO[bytes], side: int | None) -> DecodedImage:

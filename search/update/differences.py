@@ -13,6 +13,7 @@ from footwork.files.faults import why
 from footwork.files.paths import path_line, shell_word
 from footwork.files.plain_files import content_hash
 from footwork.images.ahead import DISK_READERS, decoded_ahead
+from footwork.images.decoding import is_installed_now
 from footwork.images.finding import IsExcluded, find_images, why_missing
 from search.paths import NO_ANSWER, absolute_path, is_at_or_below, missing_files
 from search.records import ImageRecord, file_date, file_state
@@ -144,7 +145,7 @@ def _compare(
             found.forgotten.append(record.path)
         elif record.present:
             found.missing.append(record)
-    elif recheck or record.state != here.state:
+    elif recheck or record.state != here.state or is_installed_now(record.fault or ""):
         found.changed.append(here)
     elif record.fault is not None:
         found.summary.unreadable.append(record)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from footwork.errors import DataError, StoreError
 from search.records import ImageRecord
 from search.store.embedded.store import EmbeddedStore
 from search.update.reading import FileReading, read_whole
+from tests.pictures import encoded, quarters
 from tests.search.collections import (
     ThumbEncoder,
     again,
@@ -91,6 +93,19 @@ def test_unreadable_files_are_named_and_not_tried_again_until_they_change(
     bad.unlink()
     assert indexed(store, photos).unreadable == []
     assert store.counts().unreadable == 0
+
+
+def test_a_file_is_tried_again_once_the_package_that_it_needs_is_installed(
+    store: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "photos" / "a.heic"
+    path.parent.mkdir()
+    path.write_bytes(encoded(quarters(), "HEIF"))
+    with monkeypatch.context() as lacking:
+        lacking.setitem(sys.modules, "pillow_heif", None)
+        assert len(indexed(store, path.parent).unreadable) == 1
+        assert len(again(store, path.parent).unreadable) == 1
+    assert indexed(store, path.parent).embedded == 1
 
 
 def test_roots_are_independent(store: EmbeddedStore, tmp_path: Path) -> None:
