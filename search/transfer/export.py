@@ -133,6 +133,9 @@ def _write_numpy(store: Store, out: Path, where: Filter) -> int:
             assert begin == end, "numpy leaves room for the number of rows to grow"
         told = _description(store) | {"rows": count}
         model_part.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        if out.exists():  # else a kill could leave those of before beside the images of now
+            with published_file(out):
+                pass
     return count
 
 

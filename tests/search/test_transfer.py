@@ -302,6 +302,29 @@ def test_an_export_that_fails_leaves_what_was_there(place: IndexFolder, tmp_path
         assert before == {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
 
 
+@pytest.mark.parametrize("ending", NUMPY_ENDINGS[:2])
+def test_an_export_that_is_killed_leaves_no_embeddings_beside_images_of_another(
+    place: IndexFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    def replace_until_killed(path: Path, target: Path) -> Path:
+        if target.suffix == ending and path.stat().st_size:
+            raise KeyboardInterrupt
+        os.rename(path, target)  # noqa: PTH104 - which it stands for
+        return target
+
+    out = tmp_path / "all.npy"
+    with closing(place.open()) as store:
+        export_images(store, out)
+        monkeypatch.setattr(Path, "replace", replace_until_killed)
+        with pytest.raises(KeyboardInterrupt):
+            export_images(store, out, Filter(folders=("/p",)))
+        monkeypatch.undo()
+        with pytest.raises(DataError, match=r"Cannot read .*all.npy"):
+            NumpySource(out)
+        export_images(store, out)
+    assert len(list(NumpySource(out).batches())) == 1
+
+
 def test_an_export_replaces_what_an_export_wrote_and_nothing_else(
     place: IndexFolder, tmp_path: Path
 ) -> None:
