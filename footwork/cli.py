@@ -264,7 +264,7 @@ def _app(optional: Sequence[str]) -> App:
             _settings_from_environment,
             config_from_file,
             _require_positive,
-            _require_numbers,
+            _require_values,
         ),
         suppress_keyboard_interrupt=False,
     )
@@ -346,13 +346,17 @@ def _require_positive(_app: App, _commands: tuple[str, ...], arguments: Argument
                 )
 
 
-def _require_numbers(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Refuse what cyclopts would round to a whole number, and what is not finite."""
+def _require_values(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse what cyclopts would round to a whole number or take for a folder, or is not finite."""
     from math import isfinite
     from typing import get_args
 
+    from footwork.files.paths import EMPTY_PATH
+
     for argument in arguments:
         kinds = get_args(argument.hint) or (argument.hint,)
+        if Path in kinds and any(token.value == "" for token in argument.tokens):
+            raise ConfigError(f"{argument.name} {EMPTY_PATH}")
         for token in argument.tokens if int in kinds or float in kinds else ():
             said = f"{token.keyword or argument.name} must be a"
             with suppress(ValueError):  # `none`, hexadecimal, and what cyclopts refuses

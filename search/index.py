@@ -14,7 +14,7 @@ import numpy as np
 from footwork.arrays import FloatArray
 from footwork.errors import ConfigError, DataError, ImageError, StoreError
 from footwork.files.faults import counted, shortened
-from footwork.files.paths import path_line
+from footwork.files.paths import path_line, user_path
 from footwork.inference.tokens import require_several
 from footwork.options import EncoderConfig
 from footwork.settings import require_kind
@@ -362,7 +362,7 @@ def _listed(paths: Paths) -> list[str | Path]:
 
 def _folder(index: str | Path | None) -> Path | None:
     require_kind("index", index, str | Path | None)
-    return None if index is None else Path(index).absolute()
+    return None if index is None else user_path(index).absolute()
 
 
 def _unit_rows(vector: ArrayLike, width: int) -> FloatArray:

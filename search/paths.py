@@ -13,6 +13,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
+from footwork.errors import ConfigError
+from footwork.files.paths import EMPTY_PATH, user_path
 from footwork.images.finding import why_missing
 
 _WORD = re.compile(r"[^\W_]+")
@@ -38,8 +40,11 @@ _REAL = {stored: code for code, stored in _STORED.items()}
 
 
 def absolute_path(path: str | Path) -> str:
-    """A path without `..` and `.`; links are kept."""
-    return os.path.abspath(path)  # noqa: PTH100 - `Path.absolute` keeps `..`
+    """A path without `~`, `..` and `.`; links are kept. `ConfigError` where it is empty."""
+    if path == "":
+        raise ConfigError(f"Each {EMPTY_PATH}")
+    # `Path.absolute` keeps `..`; `abspath` keeps the second of two slashes at the beginning.
+    return "/" + os.path.abspath(user_path(path)).lstrip("/")  # noqa: PTH100
 
 
 def is_at_or_below(path: str, folder: str) -> bool:

@@ -19,7 +19,7 @@ from zlib import crc32
 from footwork.errors import FootworkError, StoreError
 from footwork.files.folders import MANIFEST, discard_folder, followed, published_folder, write_json
 from footwork.files.locks import LockedByOther, exclusive_lock, lock_holder
-from footwork.files.paths import shell_word
+from footwork.files.paths import shell_word, user_path
 from footwork.files.plain_files import read_object, require_no_link
 from footwork.home import cache_folder, data_folder
 from search.options import StoreOptions
@@ -55,7 +55,7 @@ class IndexFolder:
     """
 
     def __init__(self, path: Path, on_wait: Callable[[str], None] | None = None) -> None:
-        self.path, self.on_wait = path, on_wait
+        self.path, self.on_wait = user_path(path), on_wait
 
     def __str__(self) -> str:
         return str(self.path)

@@ -8,6 +8,9 @@ from pathlib import Path
 from stat import S_ISREG
 from urllib.parse import unquote, urlsplit
 
+EMPTY_PATH = "must be a path, got an empty text. The folder where you are is `.`."
+"""What is said where one is empty."""
+
 
 def user_path(path: str | Path) -> Path:
     """A path whose `~` is the user's home; `~name` is a file's name where there is no such user."""

@@ -16,7 +16,7 @@ import numpy as np
 from footwork.errors import ConfigError, DataError, ModelError, StoreError
 from footwork.files.faults import Fault, counted, shortened
 from footwork.files.folders import renewed_folder
-from footwork.files.paths import path_line, path_text
+from footwork.files.paths import path_line, path_text, user_path
 from footwork.images.finding import has_image_ending, is_visible
 from search.exclusions import Exclusions
 from search.options import ModelOptions, StoreOptions
@@ -96,7 +96,7 @@ def find_source(named: str, where: StoreOptions) -> Source:
         address = f"{parts.scheme}://{parts.netloc}"
         server = replace(where, index=None, store=address, collection=collection)
         return IndexSource(find_place(server))
-    path = Path(named)
+    path = user_path(named)
     if path.suffix.lower() in (".csv", ".tsv", ".txt") and path.is_file():
         raise ConfigError(
             f"Embeddings are copied from an index, a .parquet or a .npy file, not from "

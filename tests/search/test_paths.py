@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from footwork.errors import ConfigError, StoreError
+from search import ImageIndex
 from search.options import FilterOptions
 from search.paths import absolute_path
 from search.query.terms import parse_query
@@ -15,6 +16,7 @@ from search.store.embedded.store import EmbeddedStore
 from search.update.differences import absolute_roots
 from search.update.indexing import remove_images
 from tests.search.collections import held, indexed, save_pictures
+from tests.search.commands import Command
 from tests.search.places import holdings, index_of
 
 
@@ -25,6 +27,34 @@ def test_a_path_goes_up_without_following_links(
     (tmp_path / "link").symlink_to(tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     assert absolute_path("../link/./a.jpg") == str(tmp_path / "link" / "a.jpg")
+
+
+def test_a_path_begins_with_one_slash_or_the_users_home_and_is_not_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert absolute_path("~/photos") == f"{tmp_path}/photos" == absolute_path(f"/{tmp_path}/photos")
+    assert absolute_path("//") == "/"
+    with pytest.raises(ConfigError, match=r"must be a path, got an empty text.*is `.`"):
+        absolute_path("")
+
+
+@pytest.mark.parametrize("words", [["remove", ""], ["index", ""], ["status", "--index="]])
+def test_an_empty_path_is_not_the_folder_where_one_is(command: Command, words: list[str]) -> None:
+    command(*words, code=2)
+    assert "must be a path, got an empty text" in command.err
+
+
+def test_the_index_may_be_in_the_users_home(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    index_of(Path("~/q.index"), *save_pictures(tmp_path / "home", 1))
+    command("status", "--index=~/q.index")
+    with ImageIndex.open("~/q.index") as found:
+        assert found.place.path == tmp_path / "home" / "q.index"
+    assert [one.name for one in tmp_path.iterdir()] == ["home"]
 
 
 def test_of_folders_in_one_another_the_outermost_is_a_root() -> None:
