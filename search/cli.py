@@ -18,7 +18,7 @@ from footwork.console import DONE, SKIPPED, Progress, exit_code, note, note_all
 from footwork.errors import ConfigError, ImageError, StoreError
 from footwork.files.faults import Fault, counted, fault_lines
 from footwork.files.outputs import require_makeable, require_page
-from footwork.files.paths import path_line, path_text
+from footwork.files.paths import path_line, path_text, shell_word
 from footwork.help_page import IMAGES, INDEX, METHOD, RUN
 from footwork.options import ConfigFile, Flag, Flat
 from footwork.processes import ALONE, launched_processes
@@ -142,6 +142,14 @@ def _take_in(folder: str, place: Place, model: ModelOptions) -> None:
 
         count = counted(len(find_images([folder]).paths), "image")  # before a model is fetched
         note(f"{path_line(folder)} has no index yet: {count} to be embedded, once.")
+    else:
+        with closing(place.open()) as store:
+            is_removed = folder in store.exclusions().removed
+        if is_removed:  # an update that names it would take it back
+            raise ConfigError(
+                f"{path_line(folder)} was removed from the index. To take it back: footwork search "
+                f"index {shell_word(folder)} {place.option}"
+            )
     try:
         with Progress("reading", "images") as progress:
             summary = Indexer(place, model, on_progress=progress.show).index([folder])

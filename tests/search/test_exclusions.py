@@ -137,6 +137,17 @@ def test_what_is_left_out_cannot_be_named(place: IndexFolder, photos: Path) -> N
         Indexer(place).index([photos / "private" / "b.png"])
 
 
+def test_a_query_in_a_folder_that_was_removed_does_not_take_it_back(
+    place: IndexFolder, photos: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove_images(place, [photos / "private"], gone=False)
+    before = names(place, photos)
+    monkeypatch.chdir(photos / "private")
+    command("a dog", "--index", place.path, code=2)
+    assert f"To take it back: footwork search index {photos}/private --index" in command.err
+    assert names(place, photos) == before
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
