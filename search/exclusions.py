@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from footwork.errors import ConfigError
 from footwork.files.paths import path_line
@@ -91,6 +92,15 @@ class Exclusions:
             return known or (path != root and names(path, is_folder=is_folder))
 
         return is_excluded
+
+
+def told_exclusions(value: Any) -> Exclusions | None:
+    """What a file tells is left out, which anybody may have written; None for none."""
+    match value:
+        case {"patterns": [*patterns], "removed": [*removed]}:
+            if all(isinstance(one, str) and "\0" not in one for one in (*patterns, *removed)):
+                return Exclusions(tuple(patterns), tuple(removed))
+    return None
 
 
 def _means(pattern: str, parts: Sequence[str], is_folder: bool) -> bool:

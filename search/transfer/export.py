@@ -24,7 +24,7 @@ from search.store.protocol import Block, Store
 
 KIND, FORMAT = "embeddings", 2
 METADATA = b"footwork"
-"""Key of the schema's metadata in Parquet, whose value is JSON: kind, format, model, roots."""
+"""Key of the schema's metadata in Parquet, whose value is JSON: as of `_description`."""
 NUMPY_ENDINGS = (".npy", ".jsonl", ".json")
 """Of an export's three files: embeddings, images, model."""
 SAME = ("mtime_ns", "ctime_ns", "content", "format", "width", "height", "date", "date_from")
@@ -66,7 +66,7 @@ def require_exportable(out: Path) -> None:
 
 def _description(store: Store) -> dict[str, Any]:
     told = {"kind": KIND, "format": FORMAT, "model": asdict(store.embedder)}
-    return told | {"roots": list(store.roots())}
+    return told | {"roots": list(store.roots()), "exclusions": asdict(store.exclusions())}
 
 
 def parquet_schema(width: int, told: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from footwork.errors import DataError, FootworkError, error_text
 from footwork.files.folders import read_json
 from footwork.files.paths import path_line, shell_word
 from footwork.images.ahead import made_ahead
+from search.exclusions import Exclusions, told_exclusions
 from search.paths import absolute_path, real_path
 from search.place import Place
 from search.records import DATE_SOURCES, ImageRecord
@@ -63,8 +64,8 @@ class IndexSource:
     """An index, of either engine; it may be searched meanwhile.
 
     As of every source, `embedder` is the model that made the embeddings, None where that is not
-    told; `roots` are absolute folders that they come from. `batches` are of images with their
-    embeddings, and of files that are none; with their labels.
+    told; `roots` are absolute folders that they come from, less `exclusions`. `batches` are of
+    images with their embeddings, and of files that are none; with their labels.
     """
 
     def __init__(self, place: Place) -> None:
@@ -89,6 +90,8 @@ class IndexSource:
 class FileSource:
     """A file of embeddings; what it tells of itself is read at once. `DataError` if it is none."""
 
+    exclusions = Exclusions()
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.embedder: Embedder | None = None
@@ -110,9 +113,11 @@ class FileSource:
         with suppress(KeyError, TypeError, ValueError, RecursionError):
             value = json.loads(value) if isinstance(value, bytes) else value
             embedder, roots = told_embedder(value["model"]), tuple(value["roots"])
-            proper = embedder is not None and all(isinstance(root, str) for root in roots)
-            if proper and (value["kind"], value["format"]) == (KIND, FORMAT):
-                self.embedder, self.roots = embedder, roots
+            exclusions = told_exclusions(value.get("exclusions", asdict(Exclusions())))
+            proper = all(isinstance(root, str) for root in roots)
+            proper = proper and (value["kind"], value["format"]) == (KIND, FORMAT)
+            if proper and embedder is not None and exclusions is not None:
+                self.embedder, self.roots, self.exclusions = embedder, roots, exclusions
                 return
         raise DataError(
             f"{path_line(path)} was not written by footwork search export of this version. "
@@ -299,6 +304,7 @@ class PartsSource:
 
     embedder: Embedder | None = None
     roots: Sequence[str] = ()
+    exclusions = Exclusions()
 
     def __init__(self, parts: Sequence[Path]) -> None:
         self._parts = [NumpySource(part) for part in parts]

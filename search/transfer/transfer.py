@@ -151,9 +151,8 @@ def copy_index(
                 transfer.skipped += [Fault(Path(one.path), one.fault or "") for one in faults]
             on_progress(transfer.copied + transfer.unchanged + transfer.unreadable)
         store.set_roots(roots)
-        if isinstance(source, IndexSource):
-            notes = _join_exclusions(store, source.exclusions)
-            transfer.notes += [] if is_new else notes
+        notes = _join_exclusions(store, source.exclusions)
+        transfer.notes += [] if is_new else notes
         typical = np.zeros((0, embedder.width), np.float32)
         folder = place.texts_folder(embedder)
         _copy_texts(source, folder, embedder, transfer)
@@ -248,7 +247,8 @@ def _join_exclusions(store: Store, others: Exclusions) -> list[str]:
     """Leave out what is left out of the source; what is to be said of it."""
     before = store.exclusions()
     joined = before.joined(others)
-    store.set_exclusions(joined)
+    if joined != before:
+        store.set_exclusions(joined)
     came = sorted({*joined.patterns, *joined.removed} - {*before.patterns, *before.removed})
     listed = shortened(map(path_line, came))
     note = (

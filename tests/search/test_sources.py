@@ -331,6 +331,7 @@ def test_vectors_of_an_export_are_of_length_1(tmp_path: Path, vector: Any) -> No
         {"model": asdict(model(2)) | {"width": "2"}},
         {"model": asdict(model(2)) | {"model_id": 5}},
         {"roots": [5]},
+        {"exclusions": {"patterns": "*", "removed": []}},
         {"kind": "index"},
     ],
 )

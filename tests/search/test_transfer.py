@@ -177,7 +177,9 @@ def test_a_file_holds_all_of_the_present_images(
 ) -> None:
     out = tmp_path / f"all{ending}"
     with closing(place.open()) as old:
+        old.set_exclusions(Exclusions(("*.tif",), (os.fsdecode(b"/p/caf\xe9"),)))
         assert export_images(old, out) == 5
+        left_out = old.exclusions()
         wanted = {
             path: value
             for path, value in everything(old).items()
@@ -190,6 +192,7 @@ def test_a_file_holds_all_of_the_present_images(
     assert "Queries in words need the model" in done.notes[0]
     with closing(target.open()) as new:
         assert everything(new) == wanted
+        assert new.exclusions() == left_out
 
 
 def test_an_index_of_another_model_is_not_mixed_in(place: IndexFolder, tmp_path: Path) -> None:

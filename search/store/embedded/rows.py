@@ -9,7 +9,7 @@ from itertools import chain, product
 from types import NoneType
 from typing import Any
 
-from search.exclusions import Exclusions
+from search.exclusions import Exclusions, told_exclusions
 from search.filters import Filter
 from search.paths import real_path, stored_text, words_of
 from search.records import DATE_SOURCES, ImageRecord
@@ -198,11 +198,10 @@ def read_exclusions(catalog: Catalog) -> Exclusions:
     """What is left out of the index."""
     if not catalog.one("SELECT count(*) FROM facts WHERE name = ?", EXCLUSIONS):
         return Exclusions()
-    match catalog.fact(EXCLUSIONS):
-        case {"patterns": [*patterns], "removed": [*removed]}:
-            if all(isinstance(one, str) and "\0" not in one for one in (*patterns, *removed)):
-                return Exclusions(tuple(patterns), tuple(removed))
-    raise catalog.spoilt("what it leaves out is no list of texts")
+    exclusions = told_exclusions(catalog.fact(EXCLUSIONS))
+    if exclusions is None:
+        raise catalog.spoilt("what it leaves out is no list of texts")
+    return exclusions
 
 
 def wrong_words(catalog: Catalog) -> int:
