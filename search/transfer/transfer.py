@@ -266,7 +266,10 @@ def _write(store: Store, batch: Changes, transfer: Transfer) -> None:
     there = store.vectors([one.record.path for one in images if _is_known(one.record, known)])
     nothing = np.zeros(0, np.float32)
     new = [
-        one for one in images if not np.array_equal(there.get(one.record.path, nothing), one.vector)
+        one
+        for one in images
+        if not np.array_equal(there.get(one.record.path, nothing), one.vector)
+        and not _is_known_better(one.record, known)
     ]
     faults = [one for one in unreadable if not _is_known(one, known)]
     _require_width(store.embedder, new)
@@ -294,6 +297,12 @@ def _is_known(record: ImageRecord, known: dict[str, ImageRecord]) -> bool:
     if there is None or (record.fault is None and not record.content):
         return False
     return replace(there, labels=there.labels or {}) == replace(record, labels=record.labels or {})
+
+
+def _is_known_better(record: ImageRecord, known: dict[str, ImageRecord]) -> bool:
+    """Whether of a file that is not there nothing but its path is told, and more is known."""
+    there = known.get(record.path)
+    return not record.content and there is not None and bool(there.content)
 
 
 def _require_width(embedder: Embedder, images: Sequence[Embedded]) -> None:

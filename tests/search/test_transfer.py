@@ -224,6 +224,12 @@ def test_vectors_of_others_are_normalised_and_their_model_named(
             "/gone.jpg": False,
         }
         assert again(store, tmp_path / "photos").unchanged == 1
+        store.write_labels([(str(photo), {"cat": 0.5})])
+        before = everything(store)
+        photo.unlink()
+        np.save(path, np.eye(2, 16))  # a path alone takes the place of nothing that is known
+        assert copy_index(NumpySource(path), target).copied == 1
+        assert everything(store)[str(photo)] == before[str(photo)]
 
 
 def test_the_command_skips_and_tells_what_is_no_image(
