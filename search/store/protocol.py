@@ -98,7 +98,7 @@ class Changes:
     """A batch, written whole or not at all (`server`: whole once `write` has returned)."""
 
     embedded: Sequence[Embedded] = ()
-    """New or changed images; each replaces what is known of its path."""
+    """New or changed images; each replaces what is known of its path, and brings its labels."""
     unreadable: Sequence[ImageRecord] = ()
     """Files with a `fault`; each replaces what is known of its path, its vector included."""
     moved: Sequence[Move] = ()

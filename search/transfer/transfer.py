@@ -275,9 +275,6 @@ def _write(store: Store, batch: Changes, transfer: Transfer) -> None:
     _require_width(store.embedder, new)
     if new or faults:
         store.write(Changes(embedded=new, unreadable=faults))
-    labels = [(one.record.path, given) for one in new if (given := one.record.labels)]
-    if labels:
-        store.write_labels(labels)
     transfer.copied += len(new)
     transfer.absent += sum(not one.record.present for one in new)
     transfer.unreadable += len(faults)

@@ -273,15 +273,14 @@ def _known_batches(store: Store, found: Differences) -> Iterator[Changes]:
         originals = [original for _, original in copies]
         known = store.records(originals)
         vectors = store.vectors(originals)
-        images, labels = [], {}
+        images = []
         for record, original in copies:
             if original in known and known[original].content == record.content:
-                images.append(Embedded(record, vectors[original]))
-                labels[record.path] = known[original].labels or {}
+                labelled = replace(record, labels=known[original].labels)
+                images.append(Embedded(labelled, vectors[original]))
             else:  # files that change names in a ring: the one before has just taken its place
                 found.unknown.append(record)
         yield Changes(embedded=images)
-        store.write_labels(labels.items())
     sources = {move.old_path for move in found.moves}
     gone = [record.path for record in found.missing if record.path not in sources]
     found.summary.removed = len(gone)

@@ -223,6 +223,16 @@ def test_labels_are_replaced_as_a_whole(store: Store) -> None:
     assert_allclose(store.vectors(["/p/a.jpg"])["/p/a.jpg"], vector_of("/p/a.jpg"), atol=1e-7)
 
 
+def test_images_bring_their_labels(store: Store) -> None:
+    labelled = record("/p/a.jpg", labels={"cat": 0.75, "dög": 0.25})
+    store.write(Changes(embedded=embedded(labelled, record("/p/b.jpg"))))
+    assert store.records(["/p/a.jpg", "/p/b.jpg"]) == {
+        "/p/a.jpg": labelled,
+        "/p/b.jpg": record("/p/b.jpg", labels={}),
+    }
+    assert found_paths(store, labels=("cat",)) == ["/p/a.jpg"]
+
+
 def test_roots_are_replaced_as_a_whole(store: Store) -> None:
     write_images(store, "/p/a.jpg")
     store.set_roots(["/p", HOSTILE_PATHS[2], HOSTILE_PATHS[13]])

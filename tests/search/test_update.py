@@ -289,6 +289,17 @@ def test_known_content_keeps_its_vector_whatever_its_file_is_called(
     assert again(store, three).unchanged == len(wanted)
 
 
+def test_a_copy_comes_with_its_labels_whenever_an_update_ends(
+    store: EmbeddedStore, three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, copy = str(three / "a" / "0000.png"), str(three / "copy.png")
+    store.write_labels([(original, {"cat": 0.5})])
+    shutil.copy(original, copy)
+    monkeypatch.delattr(EmbeddedStore, "write_labels")  # nothing is left for later
+    assert again(store, three).added == 1
+    assert store.records([copy])[copy].labels == {"cat": 0.5}
+
+
 @pytest.mark.parametrize(("name", "count"), [("a/0000.png", "returned"), ("b.png", "moved")])
 def test_a_file_that_comes_back_is_found_again_as_it_was(
     store: EmbeddedStore, three: Path, tmp_path: Path, name: str, count: str

@@ -97,6 +97,8 @@ class EmbeddedStore:
             new = zip(changes.embedded, checksums, strict=True)
             for slot, (image, checksum) in enumerate(new, first):
                 rows.insert_file(catalog, image.record, slot, checksum)
+            named = ((image.record.path, image.record.labels) for image in changes.embedded)
+            rows.replace_labels(catalog, [(path, given) for path, given in named if given])
             for record in changes.unreadable:
                 rows.insert_file(catalog, record, None)
 

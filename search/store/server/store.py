@@ -154,7 +154,8 @@ class ServerStore:
             if row and row["content"] == move.record.content:  # else another was quicker
                 labels = {name: row[name] for name in rows.LABEL_FIELDS}
                 written.append(rows.row_of(move.record, row["vector"]) | labels)
-        written += (rows.row_of(image.record, image.vector) for image in changes.embedded)
+        new = ((rows.row_of(one.record, one.vector), one.record.labels) for one in changes.embedded)
+        written += (rows.labelled(row, labels or {}) for row, labels in new)
         nothing = np.zeros(self.embedder.width, np.float32)
         written += (rows.row_of(record, nothing) for record in changes.unreadable)
         self._put(written)
