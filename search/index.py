@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -277,7 +278,7 @@ class ImageIndex:
 
         named = [absolute_path(path) for path in _listed(paths)]
         source = ArraySource(named, vectors, self.store.embedder.width)
-        if missing := missing_files(named):
+        if missing := missing_files(named, longest=math.inf):
             raise DataError(
                 f"{counted(len(missing), 'file')} of {len(named):,} are not there: "
                 f"{shortened(map(path_line, sorted(missing)))}. Leave them out, with their rows."

@@ -84,16 +84,17 @@ def real_path(text: str) -> str:
 NO_ANSWER = "its drive does not answer"
 _PATIENCE = 2.0
 """Seconds without a word from any drive, after which the rest is taken for missing."""
-_LONGEST = 10.0
-"""Seconds in all: a drive may be slow, and files many."""
 
 
-def missing_files(paths: Iterable[str], roots: Sequence[str] = ()) -> dict[str, str]:
+def missing_files(
+    paths: Iterable[str], roots: Sequence[str] = (), *, longest: float = 10.0
+) -> dict[str, str]:
     """Which of some files, absolute, are not there, in no order, each with the reason: a clause.
 
     A question to a dead network drive may never come back, and cannot be called off. So each of
     `roots`, the indexed folders, which may lie on different drives, is asked by a thread of its
-    own, and those that hang are left behind.
+    own, and those that hang are left behind. A drive may be slow, and files many: what was not
+    reached after `longest`, in seconds, was not looked for, and is not told.
     """
     by_root: dict[str | None, list[str]] = defaultdict(list)
     for path in dict.fromkeys(paths):
@@ -106,15 +107,14 @@ def missing_files(paths: Iterable[str], roots: Sequence[str] = ()) -> dict[str, 
 
     for some in by_root.values():
         Thread(target=look, args=(some,), daemon=True).start()
-    missing = {path: NO_ANSWER for some in by_root.values() for path in some}
-    end = time.monotonic() + _LONGEST
-    for _ in range(len(missing)):
+    missing, waiting = dict[str, str](), {path for some in by_root.values() for path in some}
+    end = time.monotonic() + longest
+    while waiting and time.monotonic() < end:
         try:
-            path, reason = answers.get(timeout=max(0.0, min(_PATIENCE, end - time.monotonic())))
+            path, reason = answers.get(timeout=_PATIENCE)
         except Empty:
-            break
-        if reason is None:
-            del missing[path]
-        else:
+            return missing | dict.fromkeys(waiting, NO_ANSWER)
+        waiting.discard(path)
+        if reason is not None:
             missing[path] = reason
     return missing

@@ -143,6 +143,17 @@ def test_a_drive_that_does_not_answer_holds_up_no_answer(
     assert time.monotonic() - begin < 5
 
 
+def test_what_a_slow_drive_was_not_asked_for_in_time_is_not_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(missing, "why_missing", lambda path: time.sleep(0.02) or path.name)
+    paths = [f"/drive/{number}" for number in range(50)]
+    found = missing_files(paths, longest=0.1)
+    assert 0 < len(found) < 50
+    assert NO_ANSWER not in found.values()
+    assert len(missing_files(paths)) == 50
+
+
 def test_an_answer_marks_what_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     [found] = looked_for([answer(hit(tmp_path / "a.jpg"), hit(tmp_path / "b.jpg"))], [])
