@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from zlib import crc32
@@ -46,6 +47,7 @@ _DIGITS = 12  # of a model in the name of what belongs to it
 
 Place: TypeAlias = "IndexFolder | ServerPlace"
 """An index that is there or may be made there."""
+_Indexes: TypeAlias = "dict[IndexFolder, tuple[list[str], bool]]"
 
 
 class IndexFolder:
@@ -69,6 +71,12 @@ class IndexFolder:
     def exists(self) -> bool:
         """Whether there is an index."""
         return (self.path / MANIFEST).is_file()
+
+    @property
+    def holds_others(self) -> bool:
+        """Whether its folder holds what is of no index, so that none can be made there."""
+        is_own = self.exists or (self.path / _LOCK).exists() or self.generations()
+        return not is_own and any(self.path.glob("*"))
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -106,8 +114,7 @@ class IndexFolder:
 
     def _require_no_other(self) -> None:
         """Refuse a folder of something else; a damaged manifest passes, to be repaired."""
-        others = not self.exists and self.path.is_dir() and not (self.path / _LOCK).exists()
-        if others and any(self.path.iterdir()) and not self.generations():
+        if self.holds_others:
             raise StoreError(
                 f"{self.path} holds other files. Name an empty or a new folder with --index."
             )
@@ -327,9 +334,10 @@ def find_index(named: Path | None, roots: tuple[str, ...] = ()) -> IndexFolder:
     """The index of this machine that is meant.
 
     Args:
-        named: An index's folder, or a folder of photos that was indexed; None takes the only one
-            that there is, or that of the current folder.
-        roots: Absolute, to be indexed: their index is meant, which need not exist.
+        named: An index's folder, or a folder of photos that was indexed, or lies in one; None takes
+            the only one that there is, or that of the current folder.
+        roots: Absolute, to be indexed: their index is meant, which need not exist, or the one of
+            the nearest folder around one of them.
 
     Raises:
         StoreError: Which one is meant cannot be told, or there is none.
@@ -339,14 +347,15 @@ def find_index(named: Path | None, roots: tuple[str, ...] = ()) -> IndexFolder:
     inside = _indexes()
     if meant := roots if named is None else (absolute_path(named),):
         known = [one for root in meant for one, (its, _) in inside.items() if root in its]
+        if named is None or index.holds_others:
+            known += filter(None, (_around(root, inside) for root in meant))
         found = known[0] if known else default_index(meant[0])
         return found if named is None or found.exists else index
     every = [index for index, (_, is_used) in inside.items() if is_used or len(inside) == 1]
-    here = str(Path.cwd())
-    around = [one for one in every if any(is_at_or_below(here, root) for root in inside[one][0])]
-    for some in (around, every):
-        if len(some) == 1:
-            return some[0]
+    if len(every) == 1:
+        return every[0]
+    if around := _around(str(Path.cwd()), inside):
+        return around
     if not every:
         raise StoreError("There is no index yet. Make one: footwork search index FOLDER")
     listed = "; ".join(f"{one} of {', '.join(inside[one][0])}" for one in every)
@@ -355,9 +364,13 @@ def find_index(named: Path | None, roots: tuple[str, ...] = ()) -> IndexFolder:
 
 def index_around(folder: str) -> IndexFolder:
     """The index among user data of a folder, absolute, or of one around it; it need not exist."""
-    roots = {root: index for index, (its, _) in _indexes().items() for root in its}
-    around = [root for root in roots if is_at_or_below(folder, root)]
-    return roots[max(around, key=len)] if around else default_index(folder)
+    return _around(folder, _indexes()) or default_index(folder)
+
+
+def _around(folder: str, inside: _Indexes) -> IndexFolder | None:
+    found = [(root, index) for index, (roots, _) in inside.items() for root in roots]
+    around = [(len(root), index) for root, index in found if is_at_or_below(folder, root)]
+    return max(around, key=itemgetter(0))[1] if around else None
 
 
 def may_index(place: Place, folder: str) -> bool:
@@ -369,7 +382,7 @@ def may_index(place: Place, folder: str) -> bool:
     return not roots or any(is_at_or_below(folder, root) for root in roots)
 
 
-def _indexes() -> dict[IndexFolder, tuple[list[str], bool]]:
+def _indexes() -> _Indexes:
     """The indexes among user data; of each what `_look_into` tells."""
     indexes = data_folder() / "indexes"
     folders = sorted(indexes.iterdir()) if indexes.is_dir() else []

@@ -20,7 +20,7 @@ import pytest
 
 from footwork.errors import ConfigError, StoreError
 from search.options import ModelOptions
-from search.place import IndexFolder, default_index, find_index
+from search.place import IndexFolder, default_index, find_index, index_around
 from search.query.texts import open_texts
 from search.store.embedded.store import EmbeddedStore
 from search.update.indexing import Indexer
@@ -313,6 +313,23 @@ def test_which_index_is_meant_is_found_or_asked(
     of_second = (find_index(second), find_index(None, (str(second),)))
     assert {place.path for place in (*meant, *of_second)} == {both.path}
     assert find_index(tmp_path / "none").path == tmp_path / "none"
+
+
+def test_a_folder_within_one_that_is_indexed_belongs_to_the_index_of_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
+    photos, part = tmp_path / "photos", tmp_path / "photos" / "2024"
+    save_pictures(part, 2)
+    of_photos = index_of(default_index(str(photos)).path, photos).path
+    monkeypatch.chdir(part)
+    meant = (find_index(None, (str(part),)), find_index(part), index_around(str(part)))
+    assert {place.path for place in meant} == {of_photos}
+    new = photos / "new.index"
+    assert find_index(new, (str(part),)).path == new  # as it was named
+    index_of(default_index(str(part)).path, part)
+    meant = (find_index(None, (str(part),)), find_index(part), find_index(None))
+    assert {place.path for place in meant} == {default_index(str(part)).path}
 
 
 @pytest.mark.parametrize(
