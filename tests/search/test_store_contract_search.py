@@ -274,6 +274,17 @@ def test_words_follow_what_happens_to_images(worded: Store) -> None:
     assert paths_of(worded.find_words("other new jpg", 10).records) == ["/q/new.jpg"]
 
 
+def test_all_words_come_first_and_those_of_the_indexed_folder_count_for_nothing(
+    worded: Store,
+) -> None:
+    both = f"/home/sam/{'there/' * 20}cat and dog.jpg"
+    write_images(worded, both, "/home/sam/dog.jpg", *(f"/home/sam/cat {n}.jpg" for n in range(20)))
+    worded.set_roots(["/home/sam"])
+    assert worded.find_words("cat dog", 1).records[0].path == both
+    found = worded.find_words("Sam's home with a dog", 99).records
+    assert paths_of(found) == ["/home/sam/dog.jpg", both]
+
+
 def test_words_are_found_under_a_filter(worded: Store) -> None:
     write_images(worded, "/p/a.jpg", "/p/b.png", "/p/sub/c.jpg", "/p2/d.jpg")
     worded.write_labels([("/p/a.jpg", {"cat": 0.9})])

@@ -202,16 +202,26 @@ class EmbeddedStore:
             ]
 
     def find_words(self, words: str, top_k: int, where: Filter = EVERYTHING) -> Found:
-        """Source: BM25, as SQLite's FTS5 computes it."""
-        asked = " OR ".join(f'"{word}"' for word in words_of(words))
+        """Those that hold all of the words come first.
+
+        Source: BM25, as SQLite's FTS5 computes it.
+        """
         condition, values = rows.condition_of(where)
         with self._searching() as (catalog, every):
-            matches = catalog.run(
-                f"SELECT files.slot FROM names JOIN files ON files.id = names.rowid "
-                f"WHERE names MATCH ? AND {condition} ORDER BY bm25(names), files.slot LIMIT ?",
-                *(asked or '""', *values, min(top_k, catalog.slot_count)),
-            )
-            slots = [slot for (slot,) in matches]
+            most = min(top_k, catalog.slot_count)
+            # What the paths of all indexed folders hold tells no image from another.
+            common = set.intersection(*map(set, map(words_of, rows.read_roots(catalog) or [""])))
+            asked = [f'"{word}"' for word in words_of(words) if word not in common] or ['""']
+            matches = [
+                row
+                for expression in dict.fromkeys(joint.join(asked) for joint in (" AND ", " OR "))
+                for row in catalog.run(
+                    f"SELECT files.slot FROM names JOIN files ON files.id = names.rowid "
+                    f"WHERE names MATCH ? AND {condition} ORDER BY bm25(names), files.slot LIMIT ?",
+                    *(expression, *values, most),
+                )
+            ]
+            slots = list(dict.fromkeys(slot for (slot,) in matches))[:most]
             records, checksums = rows.read_by_slot(catalog, slots)
             vectors = sound_rows(self.folder, every, slots, checksums)
             records = rows.with_labels(catalog, records)
