@@ -24,6 +24,8 @@ from search.paths import absolute_path
 from search.place import Place, find_place
 from search.query.texts import TextEncoder, load_model, open_texts
 from search.records import ImageRecord
+from search.store.embedded.catalog import keep_copy
+from search.store.embedded.store import EmbeddedStore
 from search.store.protocol import Embedder, Store, batched
 from zeroshot.options import IndexOptions, ModelOptions
 from zeroshot.rows import LabelledImage
@@ -257,3 +259,5 @@ def keep_labels(answers: Iterable[LabelledImage], index: IndexedEncoder) -> Iter
                 index.store.write_labels(waiting.items())
                 waiting, given = {}, 0
         index.store.write_labels(waiting.items())
+        if isinstance(index.store, EmbeddedStore):
+            keep_copy(index.store.folder)  # a repair goes back to it

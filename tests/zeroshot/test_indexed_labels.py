@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from search.place import IndexFolder
+from search.store.embedded.catalog import COPY_NAME
 from tests.runs import run_here
 from tests.zeroshot.indexed import (
     ALWAYS,
@@ -138,6 +139,8 @@ def test_the_labels_given_are_found_by_search(photos: Path, index: Path) -> None
 
 
 def test_labels_replace_those_of_before(photos: Path, index: Path) -> None:
+    copy = index / "generation-1" / COPY_NAME
+    copy.unlink(missing_ok=True)
     answers("--index", index, *WORDS, *ALWAYS)
     only = photos / "star"
     answers("--index", index, "--in", only, "--labels", "square,cross", *ALWAYS)
@@ -145,6 +148,7 @@ def test_labels_replace_those_of_before(photos: Path, index: Path) -> None:
     assert labelled(index, "circle") == {"circle"}
     answers("--index", index, *WORDS, "--none-below", "1000")
     assert not labelled(index, "circle")
+    assert copy.exists()  # made of the labels, for a repair
 
 
 def test_several_labels_keep_their_scores_though_few_are_told(index: Path) -> None:
