@@ -139,6 +139,7 @@ class EncodedRows(ABC):
         """The same rows in other splits: these `data`, found at these `places`."""
         changed = copy(self)
         changed.data, changed.places = data, places
+        changed.solution, changed.features = None, {}
         return changed
 
     def begin(self, learner: Learner, notify: Notify) -> None:
