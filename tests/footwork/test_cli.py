@@ -343,3 +343,9 @@ def test_a_users_file_of_our_name_is_named(code: str, tmp_path: Path) -> None:
 def test_a_users_runtime_is_no_trouble(tmp_path: Path) -> None:
     done = run_beside("runtime.py", "import footwork; footwork.TextClassifier", tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_users_folder_of_our_name_is_no_trouble(tmp_path: Path) -> None:
+    (tmp_path / "footwork").mkdir()
+    code = "import footwork; footwork.train"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
