@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from footwork.errors import ConfigError, ModelError
-from footwork.files.paths import user_path
+from footwork.files.paths import shell_word, user_path
 from footwork.files.plain_files import LONGEST, content_of, read_document
 
 MANIFEST = "footwork.json"
@@ -107,6 +107,7 @@ def require_free(
     its manifest says that Footwork made it, and if nothing else lies in it. Of `inputs`, which are
     read meanwhile, those that are no paths of this machine are passed over.
     """
+    require_no_former(target)
     real = followed(target)
     for read in (Path(one) for one in inputs if one is not None):
         source = followed(read)
@@ -126,6 +127,22 @@ def require_free(
         raise ConfigError(
             f"{target} exists. Name another folder, or add --overwrite to replace it."
         )
+
+
+def require_no_former(target: Path) -> None:
+    """Refuse, by a `ConfigError`, what is missing because a kill came while it was replaced."""
+    if "\0" in str(target) or (real := followed(target)).exists():
+        return
+    for old in real.parent.glob(f"{glob.escape(_former_prefix(real))}*"):
+        if (old / MANIFEST).is_file():
+            raise ConfigError(
+                f"{target} is missing: a command that replaced it was killed. What stood there is "
+                f"in {old}. Take it back (mv {shell_word(old)} {shell_word(real)}), or delete it."
+            )
+
+
+def _former_prefix(target: Path) -> str:
+    return f".{_short(target.name)}.old."
 
 
 def _stranger(folder: Path) -> str | None:
@@ -190,7 +207,7 @@ def plain_name(name: Any, where: Path) -> str:
 def _replace_folder(source: Path, target: Path) -> None:
     """Rename `source` to `target`; what stood there is gone only once the new folder stands."""
     if target.is_dir() and any(target.iterdir()):
-        old = Path(tempfile.mkdtemp(prefix=f".{_short(target.name)}.old.", dir=target.parent))
+        old = Path(tempfile.mkdtemp(prefix=_former_prefix(target), dir=target.parent))
         target.rename(old)
         try:
             source.rename(target)

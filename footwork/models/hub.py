@@ -19,7 +19,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from footwork.console import note
 from footwork.errors import ConfigError, HubUnreachable, ModelError
 from footwork.files.faults import shortened
-from footwork.files.folders import MANIFEST, published_file, read_manifest
+from footwork.files.folders import MANIFEST, published_file, read_manifest, require_no_former
 from footwork.files.paths import user_path
 from footwork.files.plain_files import read_object
 from footwork.models import downloads
@@ -92,6 +92,7 @@ def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -
         words = model_id.split("/")[3:5]
         hint = f"Name the Hub id alone: {'/'.join(words)}" if len(words) > 1 else allowed
         raise ConfigError(f"{model_id} is an address. {hint}")
+    require_no_former(path)
     try:
         validate_repo_id(model_id)
     except errors.HFValidationError as error:
@@ -153,6 +154,7 @@ def trained_folder(model: Path | str, revision: str | None = None) -> Path:
     nor there a `ModelError`.
     """
     folder = user_path(model)
+    require_no_former(folder)
     if folder.exists() or not _REPOSITORY.fullmatch(str(model)):
         if revision is not None:
             raise ConfigError(

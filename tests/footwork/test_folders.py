@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
@@ -21,6 +24,7 @@ from footwork.files.folders import (
 )
 from footwork.files.locks import exclusive_lock
 from footwork.files.placing import part_name, place_file
+from footwork.models.hub import resolve_model_id, trained_folder
 
 MADE = {"application": "textclf"}
 
@@ -66,6 +70,28 @@ def test_an_existing_folder_is_kept_until_the_new_one_stands(tmp_path: Path) -> 
     with published_folder(target, overwrite=True) as staging:
         (staging / "new").write_text("new")
     assert [path.name for path in target.iterdir()] == ["new"]
+
+
+def test_what_a_kill_left_beside_a_folder_that_it_replaced_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(target := tmp_path / "out[1]")
+    rename = Path.rename
+    monkeypatch.setattr(
+        Path, "rename", lambda one, to: rename(one, to) if one == target else kill()
+    )
+    with pytest.raises(KeyboardInterrupt):
+        publish(target, overwrite=True)
+    monkeypatch.undo()
+    for use in (publish, trained_folder, lambda path: resolve_model_id(str(path))):
+        with pytest.raises(ConfigError, match=r"out\[1\] is missing.*\(mv (.*)\), or") as caught:
+            use(target)
+    subprocess.run(shlex.split(str(caught.value).split("(")[1].split(")")[0]), check=True)
+    assert read_manifest(trained_folder(target))["application"] == "textclf"
+
+
+def kill() -> NoReturn:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
