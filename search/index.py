@@ -270,20 +270,24 @@ class ImageIndex:
 
         Raises:
             DataError: Files are not there, or a vector is zero or no number; nothing was written.
-            StoreError: The index cannot be written.
+            StoreError: The index cannot be written, or is of another model by now.
             ValueError: The vectors have another shape.
         """
         from search.transfer.sources import ArraySource
         from search.transfer.transfer import copy_index
 
-        named = [absolute_path(path) for path in _listed(paths)]
-        source = ArraySource(named, vectors, self.store.embedder.width)
+        named, store = [absolute_path(path) for path in _listed(paths)], self.store
+        source = ArraySource(named, vectors, store.embedder.width)
         if missing := missing_files(named, longest=math.inf):
             raise DataError(
                 f"{counted(len(missing), 'file')} of {len(named):,} are not there: "
                 f"{shortened(map(path_line, sorted(missing)))}. Leave them out, with their rows."
             )
-        return copy_index(source, self._place_to_write(wait), self.store.embedder)
+        try:
+            return copy_index(source, self._place_to_write(wait), store.embedder)
+        except StoreError:
+            self._follow(store)  # what is embedded from now on is of the model that is added to
+            raise
 
     def counts(self) -> Counts:
         """How many files it knows: `present`, `absent`, `unreadable`."""

@@ -236,9 +236,9 @@ def _opened(place: Place, embedder: Embedder) -> Store:
     if store.embedder.fingerprint != embedder.fingerprint:
         store.close()
         raise StoreError(
-            f"The index in {place} was made with {store.embedder.model_id} ("
-            f"{store.embedder.width} wide); what is to be copied, with {embedder.model_id} ("
-            f"{embedder.width} wide). Name another index."
+            f"The index in {place} is of {store.embedder.model_id} ({store.embedder.width} wide); "
+            f"these embeddings are of {embedder.model_id} ({embedder.width} wide). Embed the "
+            "images by the first, or take an index of the other."
         )
     return store
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from footwork.errors import ConfigError, ImageError, StoreError
+from footwork.errors import ConfigError, DataError, ImageError, StoreError
 from footwork.files.faults import counted
-from footwork.files.paths import path_line, user_path
-from footwork.images.finding import is_folder
+from footwork.files.paths import path_line, shell_word, user_path
+from footwork.images.finding import is_folder, why_missing
 from footwork.options import DEFAULT_IMAGE_MODEL, decoding_of
 from footwork.processes import ALONE, ProcessGroup
 from search.exclusions import Exclusions
@@ -128,6 +128,7 @@ class Indexer:
         known = [] if replaced is None else replaced.roots()
         roots = absolute_roots([*named, *known] or store.roots())
         if replaced is not None:
+            self._require_all(roots, replaced, store.embedder)
             _begin_anew(store, roots)
         self.processes.from_main(store.embedder)
         folder, note = self.place.texts_folder(store.embedder), None
@@ -153,6 +154,18 @@ class Indexer:
             summary.notes += _label_notes(replaced)
             self.place.publish(store.embedder)
         return summary
+
+    def _require_all(self, roots: Sequence[str], replaced: Store, new: Embedder) -> None:
+        """See that all that a store knows of the roots can be embedded anew, or a `DataError`."""
+        known = replaced.roots()
+        if away := [root for root in roots if root in known and why_missing(Path(root))]:
+            raise DataError(
+                f"Cannot find {', '.join(map(path_line, away))}. {path_line(new.model_id)} takes "
+                "over only where every indexed folder is there, to be embedded anew; "
+                f"{path_line(replaced.embedder.model_id)} goes on answering. Mount the drive; if "
+                f"it is gone for good: footwork search remove {' '.join(map(shell_word, away))} "
+                f"{self.place.option}"
+            )
 
     def _prepare(self, folder: Path, embedder: Embedder) -> str | None:
         is_there = is_prepared(folder, embedder)

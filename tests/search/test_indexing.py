@@ -8,13 +8,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from footwork.errors import ConfigError, ModelError, StoreError
+from footwork.errors import ConfigError, DataError, ModelError, StoreError
 from search import ImageIndex
 from search.options import ModelOptions
 from search.place import IndexFolder
@@ -102,6 +102,13 @@ def test_a_switch_waits_for_folders_that_cannot_be_read_and_brings_back_nothing_
         done = indexer(index, models[1]).index()
     assert done.notes[-1].startswith(f"{models[0]} goes on answering: make these folders readable")
     assert len(holdings(IndexFolder(index))) == 3
+    private.rename(tmp_path / "away")
+    with pytest.raises(
+        DataError,
+        match=f"Cannot find {private}. {models[1]} takes over only where every .*"
+        f"{models[0]} goes on .*: footwork search remove {private} --index {index}$",
+    ):
+        indexer(index, models[1]).index()
     remove_images(IndexFolder(index), [private], gone=False)
     indexer(index, models[1]).index()
     with ImageIndex.open(index) as switched:
@@ -116,12 +123,16 @@ def test_a_switch_waits_for_folders_that_cannot_be_read_and_brings_back_nothing_
 def test_an_index_that_was_opened_before_another_model_took_over_answers_by_that(
     tmp_path: Path, models: tuple[Path, Path]
 ) -> None:
-    save_pictures(tmp_path / "photos", 3)
-    indexer(tmp_path / "index", models[0]).index([tmp_path / "photos"])
-    with ImageIndex.open(tmp_path / "index") as opened, ImageIndex.open(opened.place.path) as other:
-        indexer(tmp_path / "index", models[1]).index()
+    photo, *_ = save_pictures(tmp_path / "photos", 3)
+    indexer(index := tmp_path / "index", models[0]).index([tmp_path / "photos"])
+    with ExitStack() as several:
+        opened, other, adding = (several.enter_context(ImageIndex.open(index)) for _ in range(3))
+        indexer(index, models[1]).index()
         assert opened.query("a dog").nearest is not None
         assert opened.store.embedder.model_id == str(models[1])
+        with pytest.raises(StoreError, match=f"is of {models[1]} .* are of {models[0]} .* Embed"):
+            adding.add(photo, adding.encode_images(photo))
+        assert adding.add(photo, adding.encode_images(photo)).copied == 1
         save_pictures(tmp_path / "photos", 1, first=3)
         assert (other.update().added, len(other)) == (1, 4)
     (tmp_path / "index" / "generation-2" / "vectors.f32").unlink()

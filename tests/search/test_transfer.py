@@ -198,7 +198,7 @@ def test_a_file_holds_all_of_the_present_images(
 def test_an_index_of_another_model_is_not_mixed_in(place: IndexFolder, tmp_path: Path) -> None:
     save_pictures(tmp_path / "photos", 1)
     other = index_of(tmp_path / "other", tmp_path / "photos")
-    with pytest.raises(StoreError, match=r"was made with thumb \(16 wide\); .* /no/model \(8 wide"):
+    with pytest.raises(StoreError, match=r"is of thumb \(16 wide\); .* /no/model \(8 wide"):
         copy_index(IndexSource(place), other)
     with pytest.raises(ConfigError, match="cannot be copied from itself"):
         copy_index(IndexSource(other), IndexFolder(other.path))
