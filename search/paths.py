@@ -52,6 +52,11 @@ def is_at_or_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
+def is_within(path: str, folders: Iterable[str]) -> bool:
+    """Whether an absolute path is at or below one of some folders."""
+    return any(is_at_or_below(path, folder) for folder in folders)
+
+
 def spellings(text: str) -> tuple[str, ...]:
     """A text as it stands, composed and decomposed: file systems keep either, and both look alike.
 

@@ -24,7 +24,7 @@ from footwork.files.paths import shell_word, user_path
 from footwork.files.plain_files import read_object, require_no_link
 from footwork.home import cache_folder, data_folder
 from search.options import StoreOptions
-from search.paths import absolute_path, is_at_or_below
+from search.paths import absolute_path, is_at_or_below, is_within
 from search.store.embedded.catalog import COPY_NAME
 from search.store.embedded.store import EmbeddedStore
 from search.store.protocol import Embedder
@@ -379,7 +379,7 @@ def may_index(place: Place, folder: str) -> bool:
         return True
     with closing(place.open()) as store:
         roots = store.roots()
-    return not roots or any(is_at_or_below(folder, root) for root in roots)
+    return not roots or is_within(folder, roots)
 
 
 def _indexes() -> _Indexes:

@@ -28,7 +28,7 @@ from footwork.files.plain_files import content_of
 from footwork.images.ahead import DISK_READERS, decoded_ahead
 from search.duplicates.keepers import Keepers, OnProgress, principal_axes, projected
 from search.filters import EVERYTHING, Filter
-from search.paths import NO_ANSWER, is_at_or_below, missing_files
+from search.paths import NO_ANSWER, is_within, missing_files
 from search.records import ImageRecord, age
 from search.store.protocol import Store
 
@@ -175,9 +175,7 @@ def _gather(store: Store, where: Filter) -> _Contents:
     silent = [root for root, why in missing_files(roots, roots).items() if why == NO_ANSWER]
     for block in store.scan(where):
         rows = [
-            row
-            for row, record in enumerate(block.records)
-            if not any(is_at_or_below(record.path, root) for root in silent)
+            row for row, record in enumerate(block.records) if not is_within(record.path, silent)
         ]
         every += [block.records[row] for row in rows]
         parts.append(projected(block.vectors[rows], axes))

@@ -15,7 +15,7 @@ from footwork.files.plain_files import content_hash
 from footwork.images.ahead import DISK_READERS, decoded_ahead
 from footwork.images.decoding import is_installed_now
 from footwork.images.finding import IsExcluded, find_images, why_missing
-from search.paths import NO_ANSWER, absolute_path, is_at_or_below, missing_files
+from search.paths import NO_ANSWER, absolute_path, is_at_or_below, is_within, missing_files
 from search.records import ImageRecord, file_date, file_state
 from search.store.embedded.store import EmbeddedStore
 from search.store.protocol import Move, Store
@@ -92,7 +92,7 @@ def find_differences(store: Store, roots: Sequence[str], *, recheck: bool = Fals
             if is_excluded(record.path, False):
                 summary.excluded += 1
                 found.forgotten.append(record.path)
-            elif record.path in here or not _is_below(record.path, summary.unlisted):
+            elif record.path in here or not is_within(record.path, summary.unlisted):
                 _compare(record, here.pop(record.path, None), found, recheck)
         found.added += here.values()
     if roots and len(summary.missing_roots) == len(roots):
@@ -117,10 +117,6 @@ def _files_on_disk(
         summary.unlisted += map(str, images.unlisted)
         summary.notes.append("What the index knows of folders that cannot be read stays as it is.")
     return {record.path: record for record in map(_as_found, images.paths) if record is not None}
-
-
-def _is_below(path: str, folders: Iterable[str]) -> bool:
-    return any(is_at_or_below(path, folder) for folder in folders)
 
 
 def _as_found(path: Path) -> ImageRecord | None:
@@ -188,7 +184,7 @@ def recognise(
             continue
         same = [one for one in alike if one.content == content]
         sources = [one for one in same if one.path == record.path]
-        only_away = all(_is_below(one.path, away) for one in same)  # else it is a copy of another
+        only_away = all(is_within(one.path, away) for one in same)  # else it is a copy of another
         sources += (
             one
             for one in same

@@ -19,7 +19,7 @@ from footwork.options import DEFAULT_IMAGE_MODEL, decoding_of
 from footwork.processes import ALONE, ProcessGroup
 from search.exclusions import Exclusions
 from search.options import ModelOptions
-from search.paths import absolute_path, is_at_or_below, spellings
+from search.paths import absolute_path, is_at_or_below, is_within, spellings
 from search.place import Place
 from search.query.relevance import Relevance
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
@@ -198,11 +198,7 @@ def _begin_anew(store: Store, roots: Sequence[str]) -> None:
     """Keep of a switch that was cut short what is still wanted; every root is to be there."""
     require_roots(roots)
     store.set_roots(())
-    others = (
-        one.path
-        for one in store.files()
-        if not any(is_at_or_below(one.path, root) for root in roots)
-    )
+    others = (one.path for one in store.files() if not is_within(one.path, roots))
     store.write(Changes(forgotten=list(others)))
 
 
@@ -400,11 +396,9 @@ def remove_images(place: Place, paths: Sequence[str | Path], *, gone: bool) -> i
         if gone:
             forgotten |= {record.path for record in store.files() if not record.present}
         roots, exclusions = store.roots(), store.exclusions()
-        kept = [root for root in roots if not any(is_at_or_below(root, one) for one in named)]
+        kept = [root for root in roots if not is_within(root, named)]
         removed = [
-            path
-            for path in absolute_roots([*exclusions.removed, *named])
-            if any(is_at_or_below(path, root) for root in kept)
+            path for path in absolute_roots([*exclusions.removed, *named]) if is_within(path, kept)
         ]
         store.write(Changes(forgotten=sorted(forgotten)))
         if kept != list(roots):
@@ -417,7 +411,7 @@ def remove_images(place: Place, paths: Sequence[str | Path], *, gone: bool) -> i
 def _known_spelling(store: Store, named: str) -> str:
     roots, removed = store.roots(), store.exclusions().removed
     for root in spellings(named):
-        away = any(is_at_or_below(root, one) for one in removed)
+        away = is_within(root, removed)
         if away or root in roots or next(iter(store.files(root)), None) is not None:
             return root
     raise StoreError(
