@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -380,9 +380,8 @@ def read_rows(
     read = [known[c] if isinstance(c, str) else labels.split_cell(c, kind) for c in cells]
     reasons = [label.reason if isinstance(label, labels.Fault) else None for label in read]
     texts = [_column(table, name) for name in columns.text]
-    for name, column in reversed([*zip(columns.text, texts, strict=True)]):
-        both = zip(column, reasons, strict=True)
-        reasons = [text_fault(text, name) or reason for text, reason in both]
+    both = zip(zip(*texts, strict=True), reasons, strict=True)
+    reasons = [text_fault(cells, columns.text) or reason for cells, reason in both]
     first, *second = (list(map(str, column)) for column in texts)
     written = ([] if isinstance(label, labels.Fault) else label for label in read)
     rows = Examples(
@@ -406,19 +405,20 @@ def _column(table: Table, name: str) -> list[Any]:
     return table.columns[find_column(table.columns, name, table.source)]
 
 
-def text_fault(value: Any, column: str) -> str | None:
-    """Why a cell is no text, or None: numbers and dates are what they are written as.
+def text_fault(cells: Iterable[Any], columns: Sequence[str]) -> str | None:
+    """Why one of a row's cells is no text, or None: numbers and dates are what they are written as.
 
     An empty text is one.
     """
-    written = isinstance(value, (str, int, float, Decimal, date)) and not isinstance(value, bool)
-    # NaN, and the NaT of pandas, are not themselves.
-    if value is None or (written and value != value):
-        return f"there is no text in {column!r}"
-    if written and value not in (math.inf, -math.inf):
-        return None
-    kind = "bytes that are not UTF-8" if isinstance(value, bytes) else type(value).__name__
-    return f"{column!r} must hold a text, got {value if written else kind}"
+    for cell, column in zip(cells, columns, strict=True):
+        written = isinstance(cell, (str, int, float, Decimal, date)) and not isinstance(cell, bool)
+        # NaN, and the NaT of pandas, are not themselves.
+        if cell is None or (written and cell != cell):
+            return f"there is no text in {column!r}"
+        if not written or cell in (math.inf, -math.inf):
+            kind = "bytes that are not UTF-8" if isinstance(cell, bytes) else type(cell).__name__
+            return f"{column!r} must hold a text, got {cell if written else kind}"
+    return None
 
 
 def lacks_text(text: str, second: str | None = None) -> bool:

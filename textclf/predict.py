@@ -296,8 +296,7 @@ class PredictedRows(Iterator[dict[str, Any]]):
         from textclf.classifier import TextRow
 
         for number, cells in rows:
-            faults = (text_fault(cells.get(name), name) for name in texts)
-            if fault := next(filter(None, faults), None):
+            if fault := text_fault(map(cells.get, texts), texts):
                 self._stream.leave_out(number, fault)
                 continue
             own = row_id(cells.get(identity) if identity else None, number)

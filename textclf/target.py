@@ -36,8 +36,7 @@ def with_target(data: TextData, source: str, config: TrainConfig) -> TextData:
             "on."
         ) from error
     columns = [table.columns[name] for name in named]
-    faults = (map(text_fault, cells, data.text_columns) for cells in zip(*columns, strict=True))
-    reasons = [next(filter(None, of_row), None) for of_row in faults]
+    reasons = [text_fault(cells, data.text_columns) for cells in zip(*columns, strict=True)]
     texts, *pairs = [list(map(str, column)) for column in columns]
     labels, why = _labels(table, data, config)
     targets = known_targets(labels, data.labels, data.task)
