@@ -409,10 +409,11 @@ def _use_labels(labelled: Sequence[LabelledImage], options: SortingOptions) -> b
         from zeroshot.sorting.plan import apply_plan, plan_sorting
 
         plan = plan_sorting(labelled, options.target, options.how)
+        failed += len(plan.faults)
         if not options.yes:
             note(plan.to_text())
         else:
             outcome = apply_plan(plan, note)
             note_all((*plan.staying(), outcome.to_text()))
-            failed += len(plan.faults) + len(outcome.failed)
+            failed += len(outcome.failed)
     return not failed

@@ -85,17 +85,18 @@ def test_a_name_too_long_for_a_sidecar_keeps_no_other_from_its_own(
     assert run("undo", tmp_path / "sorted").returncode == 0
 
 
-def test_what_sorting_leaves_where_it_is_is_told_when_it_is_done(tmp_path: Path) -> None:
+def test_what_sorting_leaves_where_it_is_is_told_before_it_is_done_and_then(tmp_path: Path) -> None:
     folder = draw_folder(tmp_path / "photos", ("star",), each=1)
     link, inside = folder / "link.png", folder / "sorted/none of these/1.png"
     link.symlink_to("star/0.png")
     inside.parent.mkdir(parents=True)
     inside.write_bytes(link.read_bytes())
-    done = run("label", folder, *WORDS, "--move-to", folder / "sorted", "--yes")
-    assert done.returncode == 3
-    assert f"1 image in sub-folders of {folder}/sorted stay" in done.stderr
-    assert f"  {link}: it is a link, which would lead nowhere" in done.stderr
-    assert "1 image moved." in done.stderr
+    for is_done, said in ([], "Would move 1 image"), (["--yes"], "1 image moved."):
+        done = run("label", folder, *WORDS, "--move-to", folder / "sorted", *is_done)
+        assert done.returncode == 3
+        assert f"1 image in sub-folders of {folder}/sorted stay" in done.stderr
+        assert f"  {link}: it is a link, which would lead nowhere" in done.stderr
+        assert said in done.stderr
 
 
 def test_an_evaluation_writes_its_report(photos: Path, tmp_path: Path) -> None:
