@@ -400,11 +400,14 @@ def remove_images(place: Place, paths: Sequence[str | Path], *, gone: bool) -> i
         removed = [
             path for path in absolute_roots([*exclusions.removed, *named]) if is_within(path, kept)
         ]
+        settled = replace(exclusions, removed=tuple(removed))
+        if settled != exclusions:  # first: what a kill leaves is forgotten by the next update
+            store.set_exclusions(settled)
         store.write(Changes(forgotten=sorted(forgotten)))
         if kept != list(roots):
             store.set_roots(kept)
-        # Last: it renews the copy of the catalog, from which all of it would come back.
-        store.set_exclusions(replace(exclusions, removed=tuple(removed)))
+        # Last, too: it renews the copy of the catalog, from which all of it would come back.
+        store.set_exclusions(settled)
     return len(forgotten)
 
 

@@ -12,6 +12,7 @@ from footwork.cli import main
 from footwork.errors import ConfigError, StoreError
 from search.exclusions import Exclusions
 from search.place import IndexFolder
+from search.store.embedded.store import EmbeddedStore
 from search.store.protocol import Changes
 from search.update.indexing import Indexer, remove_images
 from tests.search.collections import save_picture
@@ -115,6 +116,25 @@ def test_what_was_removed_stays_away_until_it_is_named(
     assert Indexer(place).index([photos / removed]).added == count
     assert names(place, photos) == before
     assert Indexer(place).index().unchanged == len(before)
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_a_removal_that_was_killed_is_completed_by_the_next_update(
+    place: IndexFolder, photos: Path, monkeypatch: pytest.MonkeyPatch, is_written: bool
+) -> None:
+    write, left = EmbeddedStore.write, names(place, photos) - {"a.png"}
+
+    def killed(store: EmbeddedStore, changes: Changes) -> None:
+        if is_written:
+            write(store, changes)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EmbeddedStore, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            remove_images(place, [photos / "a.png"], gone=False)
+    assert Indexer(place).index().added == 0
+    assert names(place, photos) == left
 
 
 def test_what_was_removed_is_taken_back_by_its_path_or_goes_with_its_root(
