@@ -21,10 +21,10 @@ from footwork.inference.halving import unit_embeddings
 from footwork.inference.rounding import FrozenClassifier, published_error
 from footwork.models.heads import output_layer_name
 from footwork.models.image_classifiers import load_image_processor, load_trained_image_classifier
-from footwork.options import Decode, EncoderConfig
+from footwork.options import EncoderConfig
 from footwork.tables.labels import MULTI_LABEL
 from zeroshot.classifier import FINETUNE, ImageEncoder, VectorLabeller, published_by
-from zeroshot.options import FinetunedOptions, ModelOptions
+from zeroshot.options import FinetunedOptions, ModelOptions, decoding_in
 from zeroshot.rows import LabelledImage, labels_given
 
 DEFAULTS = FinetunedOptions()
@@ -84,9 +84,7 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
         """
         options = FinetunedOptions.given("options", options)
         folder, manifest = published_by(FINETUNE, folder, revision)
-        config = manifest.get("config")  # older ones knew no other decoding
-        is_exact = isinstance(config, dict) and config.get("decode") == "exact"
-        made: Decode = "exact" if is_exact else "draft"
+        made = decoding_in(manifest)
         options = options.decoding_as(made, f"The fine-tuned model in {folder}")
         model, processor = load_trained_image_classifier(folder), load_image_processor(str(folder))
         found = cls(model, processor, manifest, rule_of(manifest, model.config), options)

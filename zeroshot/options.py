@@ -227,10 +227,10 @@ class FinetuneConfig(LabelSettings, FinetuningConfig):
     task: Annotated[Literal["single", "multi"] | None, DATA] = None
     """multi: an image may have several labels, or none, as a table says of it; if not given, what
     the labels are."""
-    decode: Annotated[Decode, DATA] = "draft"
+    decode: Annotated[Decode | None, DATA] = None
     """draft: a large JPEG at a fraction that leaves twice the pixels that the model needs, or more,
     which takes a fraction of the time; exact: every pixel, as other programs decode it. What is
-    published decodes alike."""
+    published decodes alike. If not given, as a fine-tuned model was made, and else draft."""
 
     def __post_init__(self) -> None:
         method = METHODS.get(str(self.method))
@@ -273,3 +273,9 @@ def is_finetuned(manifest: Any) -> bool:
     """Whether a `footwork.json` is that of a fine-tuned image classifier."""
     stated = manifest if isinstance(manifest, dict) else {}
     return (stated.get("application"), stated.get("kind")) == (APPLICATION, FINETUNED)
+
+
+def decoding_in(manifest: Any) -> Decode:
+    """How the images were decoded that a model was fine-tuned on, as its `footwork.json` says."""
+    config = manifest.get("config")  # older ones knew no other decoding
+    return "exact" if isinstance(config, dict) and config.get("decode") == "exact" else "draft"

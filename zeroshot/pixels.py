@@ -241,7 +241,9 @@ class DecodedImages(EncodedRows):
         paths = [path for part in learner.data.splits.values() for path in part.inputs]
         notify(f"decoding {counted(len(paths), 'image')}, once for all epochs")
         self._file: PixelFile
-        self._file, faults = decode_once(paths, learner.preparation, run / _PICTURES, config.decode)
+        self._file, faults = decode_once(
+            paths, learner.preparation, run / _PICTURES, config.decode or "draft"
+        )
         super().__init__(readable(learner.data, faults, cast("Any", learner.task).files))
         self._seed, self._augment = config.seed, config.augmentation
         self.varies = self._augment != "none"

@@ -23,6 +23,7 @@ from footwork.class_names import class_name
 from footwork.errors import DataError
 from footwork.evaluation.result import Assessment, evaluate_logits
 from footwork.files.faults import shortened
+from footwork.files.folders import read_manifest
 from footwork.files.paths import path_line, user_path
 from footwork.files.plain_files import content_of
 from footwork.finetuning.card import PLACE
@@ -35,7 +36,7 @@ from footwork.images.finding import find_images
 from footwork.methods.adaptation import require_adaptable
 from footwork.methods.table import PROBE
 from footwork.models.heads import HeadOrigin
-from footwork.models.hub import IMAGE_PRESETS
+from footwork.models.hub import IMAGE_PRESETS, model_folder, resolve_model_id
 from footwork.models.image_classifiers import (
     load_image_classifier,
     load_image_processor,
@@ -58,7 +59,13 @@ from zeroshot.labelled_images import (
     split_folders,
     without_folder,
 )
-from zeroshot.options import APPLICATION, FINETUNED, FinetuneConfig, FinetunedOptions
+from zeroshot.options import (
+    APPLICATION,
+    FINETUNED,
+    FinetuneConfig,
+    FinetunedOptions,
+    decoding_in,
+)
 from zeroshot.pixels import DecodedImages, require_usable
 
 __all__ = ["FinetunedRun", "ImageTask", "advise", "assess", "compare", "finetune", "merge"]
@@ -257,6 +264,17 @@ class ImageTask(Task):
             task=data.task,
             unmerged=config.continue_adapter,
         )
+
+    def settle(
+        self, config: FinetuneConfig, preparation: Any, model: Any
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """How images are decoded: as those that the model was fine-tuned on before."""
+        if config.decode is not None:
+            return {}, ()
+        folder = model_folder(resolve_model_id(config.model_id, self.presets), config.revision)
+        made = decoding_in(read_manifest(folder, verify=False))
+        said = f"Every pixel is decoded, as {config.model_id} was made (--decode exact)."
+        return {"decode": made}, (said,) if made == "exact" else ()
 
     def encode(self, learner: Learner, run: Path, notify: Notify) -> DecodedImages:
         """As pixels in a file of the run."""

@@ -14,6 +14,7 @@ from PIL import Image
 
 from footwork.encoder.dual import DualEncoder
 from footwork.errors import ConfigError, ModelError
+from footwork.finetuning.plan import plan
 from footwork.options import EncoderConfig, decoding_of
 from footwork.prompts.class_embeddings import EmbeddingCache, cache_key
 from scripts.tiny.drawing import Scene, draw
@@ -33,6 +34,7 @@ from zeroshot import (
 )
 from zeroshot.labelled_images import read_examples
 from zeroshot.options import FinetunedOptions, TeachOptions
+from zeroshot.task import ImageTask
 from zeroshot.taught import teach_files
 
 SHAPES = ("circle", "star")
@@ -164,3 +166,9 @@ def test_a_fine_tuned_model_decodes_as_it_did_in_training(jpegs: Path, tmp_path:
         FinetunedClassifier.load(out, FinetunedOptions(decode="draft"))
     manifest = json.loads((out / "footwork.json").read_text())
     assert manifest["config"]["decode"] == "exact"
+    for stated, then, notes in (({}, "exact", 1), ({"decode": "draft"}, "draft", 0)):
+        config = FinetuneConfig(model_id=str(out), **(settings | {"decode": None} | stated))
+        told: list[str] = []
+        planned = plan(ImageTask(), jpegs, config, told.append)
+        assert planned.config.decode == then
+        assert sum("Every pixel is decoded, as" in line for line in told) == notes
