@@ -111,7 +111,7 @@ def _trained(
         )
         job = method.adaptation.job(job, config, partial(solve_again, learner, rows, model))
         # What a method puts before a text enters all layers.
-        moves = rows.varies or config.activation_checkpointing or config.tokens_before
+        moves = rows.varies or config.tokens_before
         with (
             adapting(job) as job,
             nullcontext((job, None)) if moves else frozen_trunk(job, judging, run, precision) as (

@@ -153,14 +153,9 @@ class _Trunk:
     def _end(self, *_: Any) -> None:
         self._given = None
 
-    def _enter(self, _: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        states = given[0] if given else named["hidden_states"]
+    def _enter(self, _: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         if self._given is None:
-            self.heard = states
-            return None
-        if given:
-            return (self._given, *given[1:]), named
-        return given, {**named, "hidden_states": self._given}
+            self.heard = given[0] if given else named["hidden_states"]
 
     def _passing(self, run: Callable[..., Any]) -> Callable[..., Any]:
         further = 0  # that a layer answers beside its states, None if it answers them alone
@@ -173,8 +168,8 @@ class _Trunk:
                 alone = not isinstance(output, tuple)
                 further = 0 if alone else len(output) - 1
                 return output
-            states = given[0] if given else named["hidden_states"]
-            return states if alone else (states, *[None] * further)
+            # As an argument of the next layer they are there when that is computed a second time.
+            return self._given if alone else (self._given, *[None] * further)
 
         return forward
 

@@ -376,7 +376,9 @@ def test_every_training_setting_is_taken(
 
 @pytest.mark.usefixtures("few_pairs")
 @pytest.mark.parametrize(
-    ("method", "case"), [("full", "texts"), ("contrastive", "images")], indirect=["case"]
+    ("method", "case"),
+    [("full", "texts"), ("top-k", "texts"), ("contrastive", "images")],
+    indirect=["case"],
 )
 def test_activation_checkpointing_changes_nothing_but_memory(
     method: str, case: Case, base: Path, data: Path, tmp_path: Path

@@ -54,12 +54,12 @@ def judging_of(job: TrainingJob) -> JudgingRows:
 
 
 def trained(
-    family: str, run: Path, *, remembered: bool
+    family: str, run: Path, *, remembered: bool, **settings: bool
 ) -> tuple[Any, int, str | None, list[float]]:
     """The model, how often its frozen layer ran, what was said, and the losses it was judged by."""
     model = upper_half(family)
     job, calls = toy_job(model, family), [0]
-    config = LoopConfig(**SETTINGS, mixed_precision="float32")
+    config = LoopConfig(**SETTINGS, mixed_precision="float32", **settings)
     judging = judging_of(job)
     run_all = partial(run_in_batches, batch=judging.batch, lengths=judging.lengths)
     every = range(ROWS - 3)
@@ -80,10 +80,14 @@ def trained(
     return model, calls[0], said, losses
 
 
+@pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize("family", ["bert", "deberta-v2"])
-def test_a_frozen_trunk_runs_once_and_changes_nothing(family: str, tmp_path: Path) -> None:
+def test_a_frozen_trunk_runs_once_and_changes_nothing(
+    family: str, tmp_path: Path, *, twice: bool
+) -> None:
+    how = {"activation_checkpointing": twice}
     usual, often, _, judged = trained(family, tmp_path / "usual", remembered=False)
-    model, once, said, judged_once = trained(family, tmp_path / "once", remembered=True)
+    model, once, said, judged_once = trained(family, tmp_path / "once", remembered=True, **how)
     # Of an epoch 6 steps, and 3 batches that judge; once one row to see the shape, and 32 at a time
     # of the 45 that train and of the 42 that judge, and two rows to see that nothing changes.
     assert (often, once) == (3 * (6 + 3), 2 * (1 + 2) + 1)
