@@ -185,10 +185,13 @@ class SharedRows:
         )
         return Run(**record)
 
-    def baselines(self, notify: Notify) -> dict[str, dict[str, Any]]:
-        """What must be beaten, by name: metrics and summands as of a run; on the main process."""
+    def encode(self, notify: Notify) -> None:
+        """Encode the rows where no run did: what is learned of them meanwhile is to be told."""
         if not self._encoded:
             self._rows(self._plan(self.configs[0], notify), notify)
+
+    def baselines(self, notify: Notify) -> dict[str, dict[str, Any]]:
+        """What must be beaten, by name: metrics and summands as of a run; on the main process."""
         found = next(iter(self._encoded.values())).baselines(self.reported, notify)
         return {
             name: json_value({"metrics": each.figures, "summands": each.summands})
@@ -242,6 +245,7 @@ def compare(
     with locked(place.run), resumable(place.run, _kept):
         begin_run(place, config.told() | identity, existing, tell)
         runs = dict(_runs(shared, wanted, place, tell))
+        shared.encode(tell)
         baselines = _baselines(shared, place.run / RUNS / f"{_BASELINES}.json", tell)
         data = shared.data
         in_steps = next((one for one in shared.configs if one.method_row.rates), shared.configs[0])

@@ -241,6 +241,18 @@ def test_a_resumed_comparison_may_have_more_methods_and_seeds(
     assert done.manifest["seeds"] == [0, 3]
 
 
+def test_a_comparison_of_which_only_the_page_was_missing_tells_all_of_its_rows(
+    numbers: tuple[Path, str], tmp_path: Path
+) -> None:
+    killed = patch.object(compare_module, "write_comparison", side_effect=ValueError("killed"))
+    with patch.object(NumberTask, "audit", lambda *_: ("Two rows are odd.",)):
+        with killed, pytest.raises(ValueError, match="killed"):
+            compare_numbers(numbers, tmp_path / "out", "head")
+        done = compare_numbers(numbers, tmp_path / "out", "head", existing="resume")
+    assert "Two rows are odd." in done.notes
+    assert "Two rows are odd." in done.manifest["notes"]
+
+
 def test_what_the_pretraining_is_worth_has_the_sign_and_the_ends_that_are_known() -> None:
     ones = np.ones(200)
     right, wrong = np.arange(200) < 160, np.arange(200) < 100
