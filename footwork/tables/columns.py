@@ -83,6 +83,18 @@ def unique_names(cells: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def repeated_names(header: Sequence[str]) -> tuple[str, ...]:
+    """What columns of one name are read as, a sentence each name."""
+    cells = [cell.strip() for cell in header]
+    called = list(zip(unique_names(cells), cells, strict=True))
+    return tuple(
+        f"Warning: {cells.count(name)} columns are called {name!r}; they are read as "
+        f"{', '.join(repr(new) for new, cell in called if cell == name)}."
+        for name in dict.fromkeys(filter(None, cells))
+        if cells.count(name) > 1
+    )
+
+
 def by_normal_name(columns: Iterable[str]) -> dict[str, str]:
     """Columns by their normalised names, the first where several have one."""
     return {normalise_name(column): column for column in reversed(list(columns))}

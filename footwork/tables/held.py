@@ -11,7 +11,7 @@ from os import PathLike, fspath
 from typing import Any, Self, SupportsIndex, TypeVar, overload
 
 from footwork.tables.cells import stored_value
-from footwork.tables.columns import unique_names
+from footwork.tables.columns import repeated_names, unique_names
 from footwork.tables.reader import RowStream, arrow_rows
 
 _BATCH_ROWS = 1000
@@ -96,10 +96,9 @@ def held_rows(data: Any, source: str | None = None, *, skip_bad_rows: bool = Fal
         source: Named in errors; None takes `data_name`.
         skip_bad_rows: List what is no row instead of stopping at the first.
     """
-    types: dict[str, Any] = {}
-    rows = map(_row, data) if isinstance(data, list | tuple) else _rows(data, types)
-    stream = RowStream(source or data_name(data), enumerate(rows, start=1), skip_bad_rows)
-    stream.types = types
+    stream = RowStream(source or data_name(data), iter(()), skip_bad_rows)
+    rows = map(_row, data) if isinstance(data, list | tuple) else _rows(data, stream)
+    stream._rows = enumerate(rows, start=1)
     return stream
 
 
@@ -110,20 +109,20 @@ def _row(row: Any) -> dict[str, Any] | str:
     return {str(name): _plain(value) for name, value in row.items()}
 
 
-def _rows(data: Any, types: dict[str, Any]) -> Iterator[dict[str, Any] | str]:
+def _rows(data: Any, stream: RowStream) -> Iterator[dict[str, Any] | str]:
     library = _library(data)
     if library == "pandas" and hasattr(data, "columns"):
-        columns = _pandas_columns(data)
+        columns = _pandas_columns(data, stream)
         return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
     if library == "datasets" and hasattr(data, "column_names") and hasattr(data, "__len__"):
         tables = data.with_format("arrow").iter(_BATCH_ROWS)
         batches = (batch for table in tables for batch in table.to_batches())
-        return arrow_rows(batches, data.features.arrow_schema, types)
+        return arrow_rows(batches, data.features.arrow_schema, stream)
     if hasattr(data, "__arrow_c_stream__") and hasattr(data, "columns"):
         import pyarrow
 
         table = pyarrow.table(data)
-        return arrow_rows(table.to_batches(_BATCH_ROWS), table.schema, types)
+        return arrow_rows(table.to_batches(_BATCH_ROWS), table.schema, stream)
     message = (
         "Data must be a path, a Hub id, a list of rows (mappings), a DataFrame of pandas or "
         "polars, a table of Arrow, a datasets.Dataset, or a mapping of splits to these, got "
@@ -132,7 +131,7 @@ def _rows(data: Any, types: dict[str, Any]) -> Iterator[dict[str, Any] | str]:
     raise TypeError(message)
 
 
-def _pandas_columns(frame: Any) -> dict[str, list[Any]]:
+def _pandas_columns(frame: Any, stream: RowStream) -> dict[str, list[Any]]:
     named = [name for name in frame.index.names if name is not None and name not in frame.columns]
     frame = frame.reset_index(level=named) if named else frame
     series = [frame.iloc[:, place] for place in range(frame.shape[1])]
@@ -140,7 +139,9 @@ def _pandas_columns(frame: Any) -> dict[str, list[Any]]:
         [None if absent else _plain(value) for value, absent in zip(one, one.isna(), strict=True)]
         for one in series
     )
-    return dict(zip(unique_names(list(map(str, frame.columns))), lists, strict=True))
+    names = list(map(str, frame.columns))
+    stream.notes = repeated_names(names)
+    return dict(zip(unique_names(names), lists, strict=True))
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ from footwork.tables.columns import (
     KNOWN_COLUMN_NAMES,
     holds_names,
     normalise_name,
+    repeated_names,
     stands_out,
     unique_names,
 )
@@ -235,20 +236,20 @@ def _name_columns(
     for place in range(min(depth + 1, len(rows))):
         rows[place] = _widened(rows[place], rows[place + 1 :], width)
     if header or (header is None and holds_names(rows[0], rows[1:], stated)):
-        return unique_names(rows[0]), 1, _repeated(rows[0])
+        return unique_names(rows[0]), 1, repeated_names(rows[0])
     if header is None and 0 < depth < len(rows):
         if holds_names(rows[depth], rows[depth + 1 :], stated):
             shown = "; ".join(repr(" ".join(row).strip()) for row in above if any(row))
             note = f"Warning: what stands above the header is left out: {shown}."
             notes = (note,) if shown else ()
-            return unique_names(rows[depth]), depth + 1, (*notes, *_repeated(rows[depth]))
+            return unique_names(rows[depth]), depth + 1, (*notes, *repeated_names(rows[depth]))
     elif header is None and stands_out(rows[0], rows[1:]):
         names = unique_names(rows[0])
         note = (
             f"The first row is unlike those below, so it is read as the header: "
             f"{', '.join(map(repr, names))} (--no-header if it is data)."
         )
-        return names, 1, (note, *_repeated(rows[0]))
+        return names, 1, (note, *repeated_names(rows[0]))
     names = tuple(f"column_{i}" for i in range(1, width + 1))
     note = f"No header: the columns are called {', '.join(names)} (--header if they have names)."
     return names, 0, (note,)
@@ -258,17 +259,6 @@ def _widened(header: list[str], below: Sequence[list[str]], width: int) -> list[
     """A row with empty names of columns beyond it, where nothing stands in them."""
     beyond = (any(row[len(header) :]) for row in below if len(row) == width)
     return header if any(beyond) else [*header, *[""] * (width - len(header))]
-
-
-def _repeated(header: Sequence[str]) -> Notes:
-    cells = [cell.strip() for cell in header]
-    called = list(zip(unique_names(cells), cells, strict=True))
-    return tuple(
-        f"Warning: {cells.count(name)} columns are called {name!r}; they are read as "
-        f"{', '.join(repr(new) for new, cell in called if cell == name)}."
-        for name in dict.fromkeys(filter(None, cells))
-        if cells.count(name) > 1
-    )
 
 
 def _one_column(

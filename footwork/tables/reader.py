@@ -19,7 +19,7 @@ from typing import Any
 
 from footwork.errors import DataError
 from footwork.tables.cells import stored_value
-from footwork.tables.columns import unique_names
+from footwork.tables.columns import repeated_names, unique_names
 from footwork.tables.delimited import read_records
 from footwork.tables.layout import (
     ANYTHING,
@@ -100,8 +100,9 @@ class RowStream(Iterator[tuple[int, dict[str, Any]]]):
     def __init__(self, source: str, rows: Iterator[Row], skip_bad_rows: bool) -> None:
         self.source = source
         self.notes: tuple[str, ...] = ()
+        """Complete with the first row."""
         self.layout: Layout | None = None
-        self.types: Mapping[str, Any] = {}
+        self.types: dict[str, Any] = {}
         """Types of Arrow by column, where it has such; complete with the first row."""
         self.skipped: list[SkippedRow] = []
         """Grows while the stream is read."""
@@ -186,9 +187,8 @@ def _stream_file(path: Path, table_format: TableFormat, expected: Expected) -> R
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     if regular and (path.suffix.lower() in PARQUET_ENDINGS or source.head[:4] == b"PAR1"):
-        types: dict[str, Any] = {}
-        rows = RowStream(str(path), _parquet_rows(path, types), table_format.skip_bad_rows)
-        rows.types = types
+        rows = RowStream(str(path), iter(()), table_format.skip_bad_rows)
+        rows._rows = _parquet_rows(path, rows)
         return rows
     for magic, kind in _FOREIGN_FILES.items():
         if source.head.startswith(magic):
@@ -265,30 +265,31 @@ def _fasttext(line: str) -> dict[str, Any]:
     return {"label": labels if len(labels) > 1 else "".join(labels), "text": text}
 
 
-def _parquet_rows(path: Path, types: dict[str, Any]) -> Iterator[Row]:
+def _parquet_rows(path: Path, stream: RowStream) -> Iterator[Row]:
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            rows = arrow_rows(file.iter_batches(), file.schema_arrow, types)
+            rows = arrow_rows(file.iter_batches(), file.schema_arrow, stream)
             yield from enumerate(rows, start=1)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}") from error
 
 
 def arrow_rows(
-    batches: Iterable[Any], schema: Any, types: dict[str, Any]
+    batches: Iterable[Any], schema: Any, stream: RowStream
 ) -> Iterator[dict[str, Any] | str]:
     """Cells by column of each row of Arrow's batches, or why it cannot be read.
 
     Where `datasets` wrote into the schema that numbers stand for classes, they become their names.
-    `types` takes the types of the columns.
+    `stream` takes the types of the columns, and what is to be noted of their names.
     """
     from pyarrow import list_, string
     from pyarrow.types import is_dictionary, is_large_list, is_list, is_string_view
 
     noted, names = _noted_features(schema.metadata or {}), dict[str, Sequence[str]]()
+    types, stream.notes = stream.types, (*stream.notes, *repeated_names(schema.names))
     for column, field in zip(unique_names(schema.names), schema, strict=True):
         kind = getattr(field.type, "storage_type", field.type)
         texts = kind.value_type if is_dictionary(kind) else kind

@@ -68,7 +68,10 @@ def test_an_index_with_a_name_is_a_column_and_rows_are_numbered_by_place() -> No
     frame = pandas.DataFrame({"text": ["a", "b"]}, index=pandas.Index(["r1", "r2"], name="id"))
     assert list(held_rows(frame[1:])) == [(1, {"id": "r2", "text": "b"})]
     doubled = pandas.DataFrame([["a", "b"]], columns=["text", "text"], index=[7])
-    assert list(held_rows(doubled)) == [(1, {"text": "a", "text_2": "b"})]
+    rows = held_rows(doubled)
+    assert list(rows) == [(1, {"text": "a", "text_2": "b"})]
+    said = "Warning: 2 columns are called 'text'; they are read as 'text', 'text_2'."
+    assert rows.notes == (said,)
 
 
 def test_numbers_of_classes_become_their_names() -> None:

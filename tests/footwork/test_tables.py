@@ -57,7 +57,9 @@ def test_nan_of_json_is_missing_at_any_depth(tmp_path: Path) -> None:
 def test_columns_of_one_name_are_kept_apart(tmp_path: Path) -> None:
     table = pyarrow.Table.from_arrays([pyarrow.array(["x"]), pyarrow.array(["y"])], ["a", "a"])
     pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
-    assert read_table(tmp_path / "t.parquet").columns == {"a": ["x"], "a_2": ["y"]}
+    read = read_table(tmp_path / "t.parquet")
+    assert read.columns == {"a": ["x"], "a_2": ["y"]}
+    assert read.notes == ("Warning: 2 columns are called 'a'; they are read as 'a', 'a_2'.",)
 
 
 @pytest.mark.parametrize("delimiter", [",", "\t", ";", "|"])
