@@ -165,9 +165,11 @@ def begin_run(
             same = "Use the same ones"
             if "base_revision" in changed and former.get("base_revision"):
                 same += f" (--revision {former['base_revision']})"
+            why = "The model was published anew, or the run is of a version that did not note it. "
+            why = why if "base_sha256" in changed else ""
             raise ConfigError(
                 f"{run} was started with other settings: {'; '.join(changed.values())}. "
-                f"{same} to resume, or --overwrite to start again."
+                f"{why}{same} to resume, or --overwrite to start again."
             )
         folders.write_json(run / SETTINGS, settings)
         written = checkpoints(run)
@@ -371,7 +373,13 @@ def load_training_state(checkpoint: Path, optimizer: Any, scheduler: Any) -> Non
     for key, tensor in load_file(checkpoint / MOMENTS).items():
         index, name = key.split(".", 1)
         moments.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({"state": moments, "param_groups": settings["param_groups"]})
+    try:
+        optimizer.load_state_dict({"state": moments, "param_groups": settings["param_groups"]})
+    except ValueError as error:
+        raise ConfigError(
+            f"{checkpoint} is of another version of Footwork, which grouped the weights otherwise: "
+            f"{error}. Resume with that version, or --overwrite to start again."
+        ) from error
     scheduler.load_state_dict(settings["scheduler"])
     scheduler.base_lrs = peaks
     for group, peak, share in zip(optimizer.param_groups, peaks, scheduler.lr_lambdas, strict=True):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import TrainerState
 
 from footwork.errors import ConfigError, Interrupted, TrainingError
 from footwork.files.folders import MANIFEST, write_json
@@ -20,10 +21,12 @@ from footwork.training.run import (
     SETTINGS,
     begin_run,
     check_run,
+    load_training_state,
     locked,
     newest_checkpoint,
     require_room,
     resumable,
+    save_training_state,
 )
 from tests.models import build_base
 from tests.runs import quick_ending
@@ -130,6 +133,16 @@ def test_a_run_goes_on_with_the_settings_it_began_with(tmp_path: Path) -> None:
     said = "was started with other settings: decode was 'draft', is 'exact'. Use the same ones"
     with pytest.raises(ConfigError, match=said):
         begin_run(place, {"seed": 1, "decode": "exact"}, "resume", print)
+
+
+def test_weights_that_a_version_grouped_otherwise_are_told(tmp_path: Path) -> None:
+    model, state = torch.nn.Linear(2, 2), TrainerState()
+    groups = ([{"params": [weight]} for weight in model.parameters()], model.parameters())
+    each, together = (torch.optim.AdamW(group, lr=1e-3) for group in groups)
+    slow, other = (torch.optim.lr_scheduler.LambdaLR(one, lambda _: 1) for one in (each, together))
+    checkpoint = save_training_state(tmp_path, model, together, other, state)
+    with pytest.raises(ConfigError, match=r"of another version of Footwork, .* --overwrite"):
+        load_training_state(checkpoint, each, slow)
 
 
 def test_what_decides_nothing_yet_may_change_when_a_run_goes_on(tmp_path: Path) -> None:
