@@ -10,7 +10,8 @@ import numpy as np
 
 from footwork.arrays import BoolArray, FloatArray
 from footwork.evaluation.result import Evaluation
-from footwork.finetuning.data import judge_as_is, judge_majority
+from footwork.finetuning.data import judge_majority
+from footwork.finetuning.validation import judge_baseline
 from textclf.linear import fit_linear
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _TRAIN_CELLS = 3_000_000
 """Training rows times classes: about a minute."""
 
 
-def fit_baselines(data: TextData, split: Examples) -> dict[str, Evaluation]:
+def fit_baselines(data: TextData, split: str) -> dict[str, Evaluation]:
     """Fit both baselines on the training split and judge them on another.
 
     For the linear model only the beginning of a long text is read, and a training split that would
@@ -44,10 +45,13 @@ def fit_baselines(data: TextData, split: Examples) -> dict[str, Evaluation]:
         )
     if not len(model.idf):
         notes.append("Nothing for a linear model: all training rows have one target, or no word.")
-    judged = _beginnings(split)
-    found = judge_as_is(data, split.targets, model.logits(judged.texts, judged.pairs))
-    linear = replace(found, remarks=tuple(notes))
-    return {"majority": judge_majority(data, split), "linear": linear}
+
+    def logits(name: str) -> FloatArray:
+        judged = _beginnings(data.splits[name])
+        return model.logits(judged.texts, judged.pairs)
+
+    linear = replace(judge_baseline(data, split, logits), remarks=tuple(notes))
+    return {"majority": judge_majority(data, data.splits[split]), "linear": linear}
 
 
 def fit_and_answer(data: TextData, known: Sequence[int], asked: Sequence[int]) -> FloatArray:

@@ -111,7 +111,7 @@ class TokenizedRows(EncodedRows):
     def baselines(self, split: str, notify: Notify) -> dict[str, Evaluation]:
         """The commonest answer, and TF-IDF with a linear model."""
         notify("fitting the baselines; training is done and kept, --resume would go on from here")
-        return baselines.fit_baselines(self.data, self.data.splits[split])
+        return baselines.fit_baselines(self.data, split)
 
     def unpretrained(self, known: Sequence[int], asked: Sequence[int]) -> FloatArray:
         """TF-IDF with a linear model."""

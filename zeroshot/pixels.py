@@ -30,9 +30,10 @@ from footwork.errors import ConfigError, DataError, ImageError, ModelError
 from footwork.evaluation.result import Evaluation
 from footwork.files.faults import counted
 from footwork.files.paths import path_text
-from footwork.finetuning.data import Inputs, LabelledData, judge_as_is, judge_majority
+from footwork.finetuning.data import Inputs, LabelledData, judge_majority
 from footwork.finetuning.head import drawn, solve_output
 from footwork.finetuning.task import EncodedRows, Learner, Notify, logits_of
+from footwork.finetuning.validation import judge_baseline
 from footwork.images.ahead import made_ahead
 from footwork.methods.head import LinearSolution, solve
 from footwork.models.pooling import FeatureReader
@@ -331,18 +332,20 @@ class DecodedImages(EncodedRows):
         train, judged, logits = data.splits["train"], data.splits[reported], {}
         if is_main_process() and data.task == SINGLE_LABEL:
             named = _logits_by_names(data, judged, learner)
-            logits = {} if named is None else {"zero_shot": named}
+            logits = {} if named is None else {"zero_shot": {reported: named}}
         with suppress(ModelError):  # of a model without one linear output layer
             reader, precision = FeatureReader(model), learner.config.mixed_precision
-            read = logits_of(self, reader, reported, precision)
+            asked = [reported] if data.task == SINGLE_LABEL else data.judging
+            read = {name: logits_of(self, reader, name, precision) for name in asked}
             probe = self._pretrained.probe = solve_output(learner, self, solve)
-            logits["linear_probe"] = read @ probe.weight.T.numpy() + probe.bias.numpy()
+            weight, bias = probe.weight.T.numpy(), probe.bias.numpy()
+            logits["linear_probe"] = {name: each @ weight + bias for name, each in read.items()}
         wait_for_everyone()
         if not is_main_process():
             return {}
         found = {"majority": judge_majority(data, judged, "images")}
-        as_is = partial(judge_as_is, data, judged.targets, noun="images")
-        found |= {name: as_is(each) for name, each in logits.items()}
+        for name, each in logits.items():
+            found[name] = judge_baseline(data, reported, each.__getitem__, "images")
         if self.solution is not None and self.solution.rows < len(train):
             some = f"{self.solution.rows:,} of {len(train):,} images"
             said = (f"The linear probe was fitted on {some}, drawn at random.",)

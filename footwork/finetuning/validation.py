@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from footwork.evaluation.calibration import GivenCalibration, calibrate
 from footwork.evaluation.metrics import PRIMARY_METRIC
+from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.evaluation.splits import FEW_ROWS
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.data import LabelledData
@@ -42,6 +46,23 @@ def settled_by_validation(data: LabelledData, config: FinetuningConfig) -> dict[
 def is_few(data: LabelledData) -> bool:
     """Whether the validation rows are too few to choose anything by."""
     return len(data.splits["validation"]) < FEW_ROWS
+
+
+def judge_baseline(
+    data: LabelledData, split: str, logits: Callable[[str], NDArray[Any]], noun: str = "rows"
+) -> Evaluation:
+    """Judge on a split what must be beaten, by the rule that the model is judged by.
+
+    From which probability a label is given, the validation rows say, if there are enough of them;
+    nothing else is fitted.
+    """
+    given: GivenCalibration | None = GivenCalibration()
+    if data.task == MULTI_LABEL and not is_few(data):
+        targets = data.splits["validation"].targets
+        apart = split != "validation"
+        given = calibrate(logits("validation"), targets).given if apart else None
+    targets = data.splits[split].targets
+    return evaluate_logits(data.task, data.labels, targets, logits(split), given, noun)
 
 
 def few_rows_note(data: LabelledData, config: FinetuningConfig, noun: str) -> tuple[str, ...]:
