@@ -23,6 +23,7 @@ from footwork.evaluation.metrics import PRIMARY_METRIC, Interval, PooledMetric
 from footwork.evaluation.text import Shown, aligned, number, wrapped, wrapped_note
 from footwork.files.paths import path_line
 from footwork.finetuning.report import json_value
+from footwork.finetuning.validation import choosing_metric
 from footwork.methods.table import method_of
 from footwork.options import LOWER_IS_BETTER
 from footwork.tables.held import Rows, data_name
@@ -119,6 +120,8 @@ def compared(
             values = [run.metrics[metric]["value"] for run in done.values()]
             pools.add(method, [run.summands for run in done.values()], values)
         methods.append({"method": method, "runs": len(own), **_figures(done, metric)})
+        if done and (telling := choosing_metric(data)) == "macro_f1":
+            methods[-1][telling] = mean(run.metrics[telling]["value"] for run in done.values())
     rivals = {name: each for name, each in baselines.items() if name not in pools.figures}
     for name, each in rivals.items():
         pools.add(name, [each["summands"]])
@@ -246,6 +249,9 @@ def _verdict(manifest: Mapping[str, Any], pools: Pools, rivals: Mapping[str, str
         said.append(f"Within the noise of the best as well: {_listed(also, entries)}.")
     if worse := [name for name in others if name not in near]:
         said.append(f"Clearly worse: {_listed(worse, entries)}.")
+    telling = {name: each["macro_f1"] for name, each in entries.items() if "macro_f1" in each}
+    if told := [f"{name} {number(value)}" for name, value in telling.items()]:
+        said.append(f"A class is rare, and accuracy hardly sees it; macro F1: {', '.join(told)}.")
     return said + _beside(manifest, pools, take, rivals)
 
 

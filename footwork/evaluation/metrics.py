@@ -7,7 +7,7 @@ correlation with a constant) is NaN inside this module and `None` where it leave
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,11 +28,25 @@ PRIMARY_METRIC: dict[str, str] = {
     REGRESSION: "mae",
 }
 """By task, what comparisons go by."""
+RARE = 4
+"""A class is rare that has less than its even share divided by this."""
 RESAMPLES = 1000
 """Bootstrap resamples of an interval."""
 
 _CHUNK_CELLS = 4_000_000  # numbers held at once while resampling: 32 MB as float64
 _PAIRED_CELLS = 200_000_000  # rows times resamples of a paired comparison: some seconds a method
+
+
+def telling_metric(task: str, counts: Iterable[int]) -> str:
+    """The metric that tells good from bad: accuracy hardly sees a class that is rare.
+
+    `counts` are the rows of each class, for a single label a row; a class without any is passed
+    over.
+    """
+    known = [count for count in counts if count]
+    if task == SINGLE_LABEL and known and min(known) * len(known) * RARE < sum(known):
+        return "macro_f1"
+    return PRIMARY_METRIC[task]
 
 
 @dataclass(frozen=True, slots=True)

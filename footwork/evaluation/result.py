@@ -20,7 +20,7 @@ from footwork.evaluation.calibration import (
 )
 from footwork.evaluation.decision import Predictions
 from footwork.evaluation.logits import log_softmax
-from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC, ClassCounts, Interval
+from footwork.evaluation.metrics import METRICS, ClassCounts, Interval, telling_metric
 from footwork.evaluation.text import Shown
 from footwork.files.faults import counted, shortened
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, TASKS
@@ -62,7 +62,7 @@ class Evaluation(Shown):
     calibration: Calibration | None = None
     """None for a regression."""
     summands: DoubleArray = field(default_factory=lambda: np.zeros((0, 2)))
-    """Shape (N, 2): what the primary metric is a ratio of the sums of, by which it can be compared
+    """Shape (N, 2): what `PRIMARY_METRIC` is a ratio of the sums of, by which it can be compared
     with that of others on the same rows."""
     noun: str = "rows"
     """What was judged."""
@@ -71,8 +71,8 @@ class Evaluation(Shown):
 
     @property
     def primary_metric(self) -> str:
-        """The figure that comparisons go by."""
-        return PRIMARY_METRIC[self.task]
+        """The figure that the verdict goes by."""
+        return telling_metric(self.task, (each.support for each in self.per_class))
 
     @property
     def notes(self) -> tuple[str, ...]:

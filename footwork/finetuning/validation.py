@@ -9,30 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from footwork.evaluation.calibration import GivenCalibration, calibrate
-from footwork.evaluation.metrics import PRIMARY_METRIC
+from footwork.evaluation.metrics import telling_metric
 from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.evaluation.splits import FEW_ROWS
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.data import LabelledData
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
-RARE = 4
-"""A class is rare that has less than its even share divided by this."""
-
 
 def choosing_metric(data: LabelledData) -> str:
     """The metric of the validation rows by which a checkpoint is chosen.
 
-    Where a class is rare, accuracy hardly sees it. Of several labels the thresholds are found
-    afterwards, so what counts is how they rank.
+    Of several labels the thresholds are found afterwards, so what counts is how they rank.
     """
     if data.task == MULTI_LABEL:
         return "mean_average_precision"
-    if data.task == SINGLE_LABEL:
-        counts = data.counts()
-        if counts.min() * len(counts) * RARE < counts.sum():
-            return "macro_f1"
-    return PRIMARY_METRIC[data.task]
+    return telling_metric(data.task, data.counts() if data.task == SINGLE_LABEL else ())
 
 
 def settled_by_validation(data: LabelledData, config: FinetuningConfig) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from footwork.comparison.report import table_of
 from footwork.comparison.result import Comparison, Pools, _beside
 from footwork.errors import ConfigError, DataError, TrainingError
 from footwork.evaluation.metrics import PooledMetric
+from footwork.evaluation.text import number
 from footwork.files.folders import write_json
 from footwork.finetuning.config import FinetuningConfig
 from tests.models import build_base
@@ -468,6 +469,14 @@ def test_what_is_not_trained_in_steps_takes_no_last_step(tmp_path: Path) -> None
     found = compare_texts(table, tmp_path / "out", TrainConfig(), options)
     [few] = [note for note in found.notes if "too few to choose by" in note]
     assert few.endswith("too few to choose by: no temperature is fitted.")
+
+
+def test_where_a_class_is_rare_the_verdict_tells_macro_f1(tmp_path: Path) -> None:
+    rows = [{"text": f"{i} {'bad' if i % 20 else 'odd'}", "label": i % 20 > 0} for i in range(200)]
+    options = CompareOptions(methods=("linear",))
+    found = compare_texts(rows, tmp_path / "out", TrainConfig(), options)
+    [told] = [each for each in found.manifest["verdict"] if "rare" in each]
+    assert told.endswith(f"macro F1: linear {number(found.manifest['methods'][0]['macro_f1'])}.")
 
 
 def test_both_applications_compare_by_command(

@@ -10,9 +10,10 @@ import pytest
 
 from footwork.errors import DataError, ModelError
 from footwork.evaluation.calibration import GivenCalibration, merged_bins, reliability_bins
-from footwork.evaluation.metrics import METRICS
+from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics, worst_classes
 from footwork.evaluation.text import aligned, confused_pairs, display_width, ends, number, shorten
+from footwork.finetuning.card import verdict
 
 reference = pytest.importorskip("sklearn.metrics")
 
@@ -56,8 +57,18 @@ CASES = [single_case(200, 3), multi_case(), regression_case()]
 def test_the_primary_metric_is_a_ratio_of_sums_over_the_rows(case: Case) -> None:
     found = evaluate_logits(*case)
     top, bottom = found.summands.sum(axis=0)
-    assert top / bottom == pytest.approx(found.metrics[found.primary_metric].value)
+    assert top / bottom == pytest.approx(found.metrics[PRIMARY_METRIC[case[0]]].value)
     assert len(found.summands) == len(case[2])
+
+
+@pytest.mark.parametrize(("rare", "metric"), [(5, "macro_f1"), (15, "accuracy"), (0, "accuracy")])
+def test_where_a_class_is_rare_macro_f1_tells_good_from_bad(rare: int, metric: str) -> None:
+    targets = np.repeat([0, 1], [100 - rare, rare])
+    always = evaluate_logits(SINGLE, ("ok", "fraud"), targets, np.tile([1.0, 0.0], (100, 1)))
+    assert always.primary_metric == metric
+    if rare == 5:
+        told = evaluate_logits(SINGLE, ("ok", "fraud"), targets, np.eye(2)[targets])
+        assert verdict(told, always, "the commonest answer").startswith("It beats")
 
 
 def test_single_label_figures_are_those_of_scikit_learn() -> None:
