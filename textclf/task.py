@@ -44,7 +44,7 @@ from textclf import baselines
 from textclf.audit.audit import Audit, audit_data
 from textclf.audit.model import AuditedModel, size_of
 from textclf.config import TrainConfig
-from textclf.data import Examples, TextData, load_data
+from textclf.data import Examples, TextData, load_data, text_groups
 from textclf.linear import REGULARISATION, RIDGE, VOCABULARY, WEIGHTS, LinearModel, fit_linear
 from textclf.target import with_target
 
@@ -70,6 +70,7 @@ class TokenizedRows(EncodedRows):
         pairs = [pair for part in parts for pair in part.pairs or ()] or None
         self._sided = tokenize(learner.preparation, texts, pairs, config.max_length)
         self._texts = self._sided.without_sides()
+        self.groups = text_groups(texts, pairs)
 
     def for_learner(self, learner: Learner) -> Self:
         """The same texts, as another model takes them."""

@@ -85,10 +85,13 @@ class PixelFile:
     """N pictures of one shape, (N, 3, H, W), on the disk, read as they are needed.
 
     `levels` make pixels of what is stored in 8 bits; None where pixels are stored as they are.
+    `groups`, (N,), are numbers, the same for pictures that are equal.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, ...], levels: Levels | None) -> None:
-        self._levels = levels
+    def __init__(
+        self, path: Path, shape: tuple[int, ...], levels: Levels | None, groups: IntArray
+    ) -> None:
+        self._levels, self.groups = levels, groups
         dtype = np.float32 if levels is None else np.uint8
         self._stored = np.memmap(path, dtype, "r", shape=shape)
 
@@ -115,17 +118,18 @@ def decode_once(
     """
     preprocessing = Preprocessing(processor, decode)
     told = _write(paths, preprocessing, processor, target) if is_main_process() else None
-    shape, exact, faults = gather_shares(told)[0]
+    shape, exact, faults, groups = gather_shares(told)[0]
     # Those of images in memory are files of their process.
     named = {paths[number]: reason for number, reason in faults.items()}
-    return PixelFile(target, shape, Levels(processor) if exact else None), named
+    return PixelFile(target, shape, Levels(processor) if exact else None, groups), named
 
 
 def _write(
     paths: Sequence[Path], preprocessing: Preprocessing, processor: Any, target: Path
-) -> tuple[tuple[int, ...], bool, dict[int, str]]:
-    """Shape of what is stored, whether in 8 bits, and the faults by the places of their paths."""
+) -> tuple[tuple[int, ...], bool, dict[int, str], IntArray]:
+    """Shape and groups of what is stored, if in 8 bits, and faults by the places of their paths."""
     faults: dict[int, str] = {}
+    groups: list[int] = []
     shape: tuple[int, ...] = ()
     steps = ("do_rescale", "do_normalize")
     levels = Levels(processor) if all(getattr(processor, s, None) for s in steps) else None
@@ -145,11 +149,12 @@ def _write(
             if pixels.ndim != 3 or pixels.shape != shape:
                 raise ModelError(_no_fixed_shape(f"shapes such as {pixels.shape}"))
             stored = pixels if levels is None else np.rint(levels.of(pixels)).astype(np.uint8)
-            file.write(np.ascontiguousarray(stored).tobytes())
+            file.write(content := np.ascontiguousarray(stored).tobytes())
+            groups.append(hash(content))
             count += 1
     if not count:
         raise ImageError(str(paths[0]), f"{faults[0]}; none of {len(paths)} files can be read")
-    return (count, *shape), levels is not None, faults
+    return (count, *shape), levels is not None, faults, np.array(groups)
 
 
 def _no_fixed_shape(told: str) -> str:
@@ -246,6 +251,7 @@ class DecodedImages(EncodedRows):
             paths, learner.preparation, run / _PICTURES, config.decode or "draft"
         )
         super().__init__(readable(learner.data, faults, cast("Any", learner.task).files))
+        self.groups = self._file.groups
         self._seed, self._augment = config.seed, config.augmentation
         self.varies = self._augment != "none"
         self._pretrained = Pretrained()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from footwork.arrays import AnyArray, BoolArray, IntArray
@@ -11,6 +13,30 @@ from footwork.tables.labels import MULTI_LABEL, REGRESSION
 FEW_ROWS = 50
 """Validation rows, below which neither a step nor a temperature is chosen by them."""
 _AMOUNT_BINS = 10
+FOLDS = 5
+FOLDED = 2000
+"""Rows that folds are made of, at most: of more, a part tells the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class StratifiedGroups:
+    """Which of N rows are to be spread over all folds, and which must not be separated."""
+
+    strata: IntArray
+    """Shape (N,), what the folds should have alike: the class, say."""
+    groups: IntArray
+    """Shape (N,), as for `hold_out`."""
+
+    def folds(self) -> tuple[IntArray, IntArray]:
+        """The fold of some rows, (R,), and which rows, (R,)."""
+        random = np.random.default_rng(0).permutation(len(self.strata))
+        order = random[np.argsort(self.strata[random], kind="stable")]
+        order = order[:: -(-len(order) // FOLDED)]
+        _, first, group = np.unique(self.groups[order], return_index=True, return_inverse=True)
+        _, number = np.unique(first[group], return_inverse=True)
+        if not number.any():  # copies of one row, of which none could be left out
+            number = np.arange(len(order))
+        return number % min(FOLDS, number.max() + 1), order
 
 
 def hold_out(groups: IntArray, classes: IntArray, share: float, seed: int) -> BoolArray:

@@ -17,13 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from footwork.accelerator import compute_device
 from footwork.arrays import FloatArray, IntArray
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.metrics import Interval
-from footwork.evaluation.splits import strata
+from footwork.evaluation.splits import FOLDED, FOLDS, StratifiedGroups
 from footwork.evaluation.text import Shown, number
 from footwork.files.faults import counted
 from footwork.files.paths import shell_word
@@ -39,10 +38,9 @@ from footwork.models.pooling import FeatureReader, let_head_read
 from footwork.options import LOWER_IS_BETTER
 from footwork.tables.held import is_held
 
-SAMPLE, FRESH_SAMPLE = 2000, 1000
+SAMPLE, FRESH_SAMPLE = FOLDED, 1000
 """Training rows that the encoder is asked about, and of those the ones that random weights are."""
 _COUNTED = 32  # rows, by which a new model's batch norms are set
-FOLDS = 5
 PARTS = (1 / 8, 1 / 4, 1 / 2, 1.0)
 """Of the rows to learn from: the points of the learning curve."""
 LEAST = 20
@@ -162,7 +160,8 @@ def _measured(
     head = _head_on(learner, rows, learner.model, chosen)
     notify("solving heads on growing parts of them")
     learned = [round(len(chosen) * (1 - 1 / FOLDS) * part) for part in PARTS]
-    reached = [judge(targets, _left_out(targets, data.task, head, part)) for part in PARTS]
+    alike = rows.alike(targets, rows.numbers("train", chosen))
+    reached = [judge(targets, _left_out(alike, head, part)) for part in PARTS]
     metric = reached[-1].primary_metric
     found = {"frozen": reached[-1]}
     if rows.has_linear:
@@ -171,12 +170,13 @@ def _measured(
         def linear(known: IntArray, asked: IntArray) -> FloatArray:
             return rows.unpretrained(place[known].tolist(), place[asked].tolist())
 
-        found["unpretrained"] = judge(targets, _left_out(targets, data.task, linear, 1.0))
+        found["unpretrained"] = judge(targets, _left_out(alike, linear, 1.0))
     few = chosen[:: -(-len(chosen) // FRESH_SAMPLE)]
     notify(f"asking the same encoder with random weights about {len(few):,}")
     _count_batch(fresh, rows, few)
     of_few = data.splits["train"].targets[few]
-    logits = _left_out(of_few, data.task, _head_on(learner, rows, fresh, few), 1.0)
+    alike = rows.alike(of_few, rows.numbers("train", few))
+    logits = _left_out(alike, _head_on(learner, rows, fresh, few), 1.0)
     found["random"] = judge(of_few, logits)
     scores = {name: value for name, each in found.items() if (value := each.metrics[metric])}
     curve = [
@@ -207,13 +207,13 @@ def _head_on(learner: Learner, rows: EncodedRows, model: Any, chosen: Sequence[i
     """Solves a head on what the output layer of a model reads of some training rows."""
     precision = learner.config.mixed_precision
     features = torch.from_numpy(logits_of(rows, FeatureReader(model), "train", precision, chosen))
-    targets = learner.data.splits["train"].targets[chosen]
+    targets, numbers = learner.data.splits["train"].targets[chosen], rows.numbers("train", chosen)
     wanted, loss = torch.from_numpy(learner.learned(targets)), loss_of(learner.config, learner.data)
     classes = max(len(learner.data.labels), 1)
     mean, spread = learner.scale or (0.0, 1.0)
 
     def answer(known: IntArray, asked: IntArray) -> FloatArray:
-        alike = strata(targets[known], learner.data.task)
+        alike = rows.alike(targets[known], [numbers[place] for place in known])
         head = solve(features[known], wanted[known], classes, loss, alike)
         logits: FloatArray = (features[asked] @ head.weight.T + head.bias).numpy()
         return logits * np.float32(spread) + np.float32(mean)
@@ -221,19 +221,16 @@ def _head_on(learner: Learner, rows: EncodedRows, model: Any, chosen: Sequence[i
     return answer
 
 
-def _left_out(targets: NDArray[Any], task: str, answer: Answer, part: float) -> FloatArray:
+def _left_out(alike: StratifiedGroups, answer: Answer, part: float) -> FloatArray:
     """Logits of all rows, each by what learned from a part of the other folds."""
-    order = np.random.default_rng(0).permutation(len(targets))
-    order = order[np.argsort(strata(targets, task)[order], kind="stable")]
-    fold = np.empty(len(targets), np.int64)
-    fold[order] = np.arange(len(targets)) % FOLDS
+    fold, order = alike.folds()
     answers: list[tuple[IntArray, FloatArray]] = []
-    for out in range(FOLDS):
-        known = order[fold[order] != out]
+    for out in range(fold.max() + 1):
+        known = order[fold != out]
         known = known[np.linspace(0, len(known) - 1, max(2, round(part * len(known)))).astype(int)]
-        asked = np.flatnonzero(fold == out)
+        asked = np.sort(order[fold == out])
         answers.append((asked, answer(known, asked)))
-    logits = np.empty((len(targets), answers[0][1].shape[1]), np.float32)
+    logits = np.empty((len(order), answers[0][1].shape[1]), np.float32)
     for asked, said in answers:
         logits[asked] = said
     return logits

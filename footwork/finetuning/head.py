@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from footwork.accelerator import compute_device, is_main_process, share_from_main
-from footwork.evaluation.splits import strata
 from footwork.files.folders import read_json, write_json
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.data import LabelledData
@@ -124,7 +123,7 @@ def solve_output(
     reader, known_features = FeatureReader(learner.model), {}
     if config.method_row.features_once:
         known_features = rows.features
-    features, targets = [], []
+    features, targets, numbers = [], [], list[int]()
     for split in splits:
         count = len(data.splits[split])
         chosen = drawn(count, count if config.method_row.solves else _BEGIN)
@@ -133,6 +132,7 @@ def solve_output(
             known_features[split] = said
         features.append(known_features[split])
         targets.append(data.splits[split].targets[chosen])
+        numbers += rows.numbers(split, chosen)
     found = None
     if is_main_process():
         known = np.concatenate(targets)
@@ -141,7 +141,7 @@ def solve_output(
             torch.from_numpy(learner.learned(known)),
             max(len(data.labels), 1),
             loss_of(config, data),
-            strata(known, data.task),
+            rows.alike(known, numbers),
         )
     solution: LinearSolution = share_from_main(found)
     rows.solution = solution
@@ -175,7 +175,7 @@ def choose_reading(learner: Learner, rows: EncodedRows) -> str:
             targets=torch.from_numpy(learner.learned(targets)),
             classes=max(len(data.labels), 1),
             loss=loss_of(config, data),
-            strata=strata(targets, data.task),
+            alike=rows.alike(targets, rows.numbers("train", chosen)),
         )
         own = states.shape[1] - 2 * model.config.hidden_size
         parts = np.split(states, [own, own + model.config.hidden_size], axis=1)

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from footwork.accelerator import shared_over_processes
-from footwork.arrays import FloatArray
+from footwork.arrays import FloatArray, IntArray
 from footwork.console import Notify as Notify
 from footwork.evaluation.result import Evaluation
+from footwork.evaluation.splits import StratifiedGroups, strata
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.data import LabelledData
 from footwork.inference.halving import run_in_batches
@@ -121,6 +122,8 @@ class EncodedRows(ABC):
 
     def __init__(self, data: LabelledData) -> None:
         self.data = data
+        self.groups: IntArray = np.arange(sum(map(len, data.splits.values())))
+        """Of all that were encoded, (M,), a number, the same for those whose inputs are equal."""
         self.features: dict[str, FloatArray] = {}
         """Of the splits that were read, what the output layer reads of all their rows, (N, D), in
         a run whose encoder stays as it is."""
@@ -134,6 +137,10 @@ class EncodedRows(ABC):
     def numbers(self, split: str, rows: Sequence[int]) -> list[int]:
         """Of some rows their numbers among all that were encoded."""
         return [self.places[split][row] for row in rows]
+
+    def alike(self, targets: NDArray[Any], numbers: Sequence[int]) -> StratifiedGroups:
+        """What folds of some rows are made by, from their targets and `numbers`."""
+        return StratifiedGroups(strata(targets, self.data.task), self.groups[numbers])
 
     def rearranged(self, data: LabelledData, places: Mapping[str, Sequence[int]]) -> Self:
         """The same rows in other splits: these `data`, found at these `places`."""

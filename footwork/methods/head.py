@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from footwork.arrays import IntArray
+from footwork.evaluation.splits import StratifiedGroups
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Logits (N, C) and targets (N, …) to one loss a row, (N,); convex in the logits."""
@@ -19,9 +18,6 @@ STRENGTHS = tuple(10.0 ** (half / 2) for half in range(-6, 4))
 """C of scikit-learn: what a row counts against the squared weights; the smoothest answer first."""
 _SMOOTHER = tuple(10.0 ** (half / 2) for half in range(-7, -11, -1))
 """Tried where the smoothest of those is the best: of two texts that are compared it is so."""
-FOLDS = 5
-_SEARCHED = 2000
-"""Rows that a search looks at."""
 _USUAL = 100
 _WORSE = 2
 """So many weaker penalties in a row that do worse on rows left out end a search."""
@@ -78,7 +74,7 @@ def solve(
     targets: torch.Tensor,
     classes: int,
     loss: Loss,
-    strata: IntArray,
+    alike: StratifiedGroups,
     strength: float | None = None,
 ) -> LinearSolution:
     """Fit a linear output layer on standardised features, its penalty found by cross-validation.
@@ -88,11 +84,11 @@ def solve(
         targets: Shape (N, …), as `loss` takes them.
         classes: C, outputs.
         loss: Of a row.
-        strata: Shape (N,), what the folds should have alike: the class, say.
+        alike: By which folds are made.
         strength: Of the penalty, where it was found before.
     """
     rows, mean, spread = _standardised(features)
-    strength = strength or held_out_loss(features, targets, classes, loss, strata).strength
+    strength = strength or held_out_loss(features, targets, classes, loss, alike).strength
     problem = _Problem(rows, targets, classes, loss)
     iterations = problem.minimise(strength, _EXACTLY)
     weight = problem.weight.detach() / spread
@@ -102,14 +98,18 @@ def solve(
 
 
 def held_out_loss(
-    features: torch.Tensor, targets: torch.Tensor, classes: int, loss: Loss, strata: IntArray
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    classes: int,
+    loss: Loss,
+    alike: StratifiedGroups,
 ) -> HeldOut:
     """What an output layer would lose on rows that it was not fitted on; as `solve` takes them.
 
     Of many rows a part tells. L-BFGS goes from one penalty to the next weaker one, each begun where
     the last one ended.
     """
-    folds, looked = _folds(strata)
+    folds, looked = alike.folds()
     rows, targets = _standardised(features[looked])[0], targets[looked]
     held = [torch.from_numpy(folds == fold) for fold in range(folds.max() + 1)]
     problems = [_Problem(rows[~out], targets[~out], classes, loss) for out in held]
@@ -183,11 +183,3 @@ def _standardised(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, t
     # What does not vary tells nothing, and must not be blown up.
     spread = torch.where(spread > 1e-6 * spread.max(), spread, torch.inf)
     return (features - mean) / spread, mean, spread
-
-
-def _folds(strata: IntArray) -> tuple[IntArray, IntArray]:
-    """The fold of some rows, (R,), and which rows, (R,): each stratum is spread over all folds."""
-    random = np.random.default_rng(0).permutation(len(strata))
-    order = random[np.argsort(strata[random], kind="stable")]
-    order = order[:: -(-len(order) // _SEARCHED)]
-    return np.arange(len(order)) % min(FOLDS, len(order)), order

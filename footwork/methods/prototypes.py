@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from footwork.arrays import IntArray
+from footwork.evaluation.splits import StratifiedGroups
 from footwork.fewshot.examples import Examples
 from footwork.methods.adaptation import Head
 from footwork.methods.head import LinearSolution, Loss
@@ -26,23 +26,26 @@ def nearest_means(
     targets: torch.Tensor,
     classes: int,
     loss: Loss,
-    strata: IntArray,
+    alike: StratifiedGroups,
     strength: float | None = None,
 ) -> LinearSolution:
     """The layer of the nearest class mean, as `footwork.methods.head.solve` takes its arguments.
 
     A mean of n rows is off by 1 / n of what varies within a class, so as much is taken off its
     distances: or a class of fewer rows would be further away. The scale is the one of the least
-    loss on rows that were each left out of the mean of their class; of one row a class there is
-    none, and the smoothest is taken.
+    loss on rows that were each left out, with its copies, of the mean of their class; of one row a
+    class there is none, and the smoothest is taken.
     """
-    known = Examples(features.numpy().astype(np.float64), strata, classes)
+    known = Examples(features.numpy().astype(np.float64), targets.numpy(), classes)
     rows, means = torch.from_numpy(known.embeddings), torch.from_numpy(known.class_means())
     counts = torch.from_numpy(known.counts).double()
     distances = torch.cdist(rows, means).square()
     of_own = torch.nn.functional.one_hot(targets, classes).bool()
     within = distances[of_own].sum() / max(1, len(rows) - classes)
-    own, others = counts[targets], counts[targets] - 1
+    kinds = alike.groups * classes + known.labels
+    _, kind, copies = np.unique(kinds, return_inverse=True, return_counts=True)
+    own = counts[targets]
+    others = own - torch.from_numpy(copies[kind])
     judged = others > 0
     without = distances - within / counts
     without[of_own] = distances[of_own] * (own / others) ** 2 - within / others

@@ -17,6 +17,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from footwork.accelerator import compute_device, has_bf16
+from footwork.evaluation.splits import StratifiedGroups
 from footwork.files.folders import MANIFEST, write_json
 from footwork.inference.rounding import FEWEST, measured_error
 from footwork.inference.sequences import InferenceConfig, SequenceModel
@@ -54,7 +55,7 @@ from scripts.benchmarks.training import (
 )
 from textclf.classifier import ClassifierOptions, TextClassifier
 from textclf.config import TrainConfig
-from textclf.data import load_data
+from textclf.data import load_data, text_groups
 
 ANSWERED_AT_ONCE = 32
 
@@ -267,8 +268,9 @@ def measure_head(setting: Setting) -> Iterator[Contest]:
     texts = tokenize(load_tokenizer(str(given.model)), data.train.texts, None, 256)
     reader = SequenceModel(FeatureReader(model), config)
     features, targets = torch.from_numpy(reader.logits(texts)), data.train.targets
+    alike = StratifiedGroups(targets, text_groups(data.train.texts, None))
     answer = partial(
-        solve, features, torch.from_numpy(targets), len(data.labels), row_loss(data.task), targets
+        solve, features, torch.from_numpy(targets), len(data.labels), row_loss(data.task), alike
     )
     one_pass = Peer(
         name="the one pass over the texts",

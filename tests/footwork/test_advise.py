@@ -99,10 +99,14 @@ def test_an_easy_table_needs_no_pretrained_model(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*training*"))
 
 
-def test_labels_by_chance_are_helped_by_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, 4])
+def test_labels_by_chance_are_helped_by_nothing(times: int, tmp_path: Path) -> None:
     data, base = chance_table(tmp_path / "noise.csv", 120), build_base(tmp_path / "base", "bert")
+    header, *rows = data.read_text().splitlines()
+    data.write_text("\n".join([header, *rows * times]))
     found = advise(data, TrainConfig(model_id=str(base), label_column="label"))
     assert "near these rows" not in found.reasons[1]
+    assert all(score.value < 0.65 for score in found.scores.values())
     (_, before), (_, after) = found.curve[-2:]
     assert ("loses" if after < before else "gains") in found.reasons[0]
     assert "-" not in found.reasons[0]

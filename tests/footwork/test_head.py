@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, BertMod
 import footwork.finetuning.fit as fit_module
 import footwork.finetuning.head as head_module
 from footwork.errors import ConfigError
+from footwork.evaluation.splits import StratifiedGroups
 from footwork.finetuning.task import logits_of
 from footwork.inference.tokens import tokenize
 from footwork.methods.adaptation import parameter_groups
@@ -134,15 +135,20 @@ def problem(rows: int = 300, noise: float = 1.0, seed: int = 0) -> tuple[torch.T
     return torch.from_numpy(features.astype(np.float32)), targets
 
 
+def apart(targets: Any) -> StratifiedGroups:
+    """Of rows that are no copies of each other."""
+    return StratifiedGroups(targets, np.arange(len(targets)))
+
+
 def test_the_solution_is_that_of_scikit_learn() -> None:
     from sklearn.linear_model import LogisticRegression
 
     features, targets = problem()
-    found = solve(features, torch.from_numpy(targets), 3, LOSS, targets)
+    found = solve(features, torch.from_numpy(targets), 3, LOSS, apart(targets))
     variance, count = features.var(0, correction=0), len(features)
     spread = ((count * variance + 100 * variance.median()) / (count + 100)).sqrt()
     rows = (features - features.mean(0)) / spread
-    strength = held_out_loss(features, torch.from_numpy(targets), 3, LOSS, targets).strength
+    strength = held_out_loss(features, torch.from_numpy(targets), 3, LOSS, apart(targets)).strength
     theirs = LogisticRegression(C=strength, tol=1e-8, max_iter=1000).fit(rows, targets)
     ours = (features @ found.weight.T + found.bias).log_softmax(1)
     np.testing.assert_allclose(ours.exp(), theirs.predict_proba(rows), atol=1e-3)
@@ -153,17 +159,39 @@ def test_the_less_there_is_to_learn_the_stronger_the_penalty() -> None:
     features, targets = problem()
     shuffled = random.permutation(targets)
     plain, nothing = (
-        held_out_loss(features, torch.from_numpy(each), 3, LOSS, each)
+        held_out_loss(features, torch.from_numpy(each), 3, LOSS, apart(each))
         for each in (targets, shuffled)
     )
     assert nothing.strength <= STRENGTHS[0] < plain.strength
     assert plain.loss < nothing.loss == pytest.approx(np.log(3), abs=0.05)
 
 
+@pytest.mark.parametrize("solver", [solve, nearest_means])
+def test_nothing_is_learned_of_a_row_from_its_copies(solver: Any) -> None:
+    random = np.random.default_rng(0)
+    rows = np.tile(np.arange(60), 4)
+    targets = random.integers(3, size=60)[rows]
+    features = torch.from_numpy(random.normal(size=(60, 32)).astype(np.float32)[rows])
+    alike = StratifiedGroups(targets, rows)
+    found = solver(features, torch.from_numpy(targets), 3, LOSS, alike)
+    said = (features @ found.weight.T + found.bias).softmax(1).max(1).values
+    assert float(said.mean()) < 0.6
+    fold, order = alike.folds()
+    assert all(len(set(fold[rows[order] == row])) == 1 for row in range(60))
+    assert np.bincount(fold).tolist() == [48] * 5
+
+
+def test_copies_of_one_row_alone_are_told_by_their_labels() -> None:
+    targets = np.repeat([0, 1, 2], [6, 3, 1])
+    alike = StratifiedGroups(targets, np.zeros(10, np.int64))
+    found = solve(torch.ones(10, 4), torch.from_numpy(targets), 3, LOSS, alike)
+    np.testing.assert_allclose(found.bias.softmax(0), [0.6, 0.3, 0.1], atol=0.01)
+
+
 def test_a_feature_that_does_not_vary_is_left_alone() -> None:
     features, targets = problem()
     features = torch.cat([features, torch.full((len(features), 1), 7.0)], dim=1)
-    found = solve(features, torch.from_numpy(targets), 3, LOSS, targets)
+    found = solve(features, torch.from_numpy(targets), 3, LOSS, apart(targets))
     assert torch.isfinite(found.bias).all()
     assert not found.weight[:, -1].any()
 
@@ -172,7 +200,7 @@ def test_the_nearest_class_mean_is_a_linear_layer() -> None:
     from sklearn.neighbors import NearestCentroid
 
     features, targets = problem(noise=2.0)
-    found = nearest_means(features, torch.from_numpy(targets), 3, LOSS, targets)
+    found = nearest_means(features, torch.from_numpy(targets), 3, LOSS, apart(targets))
     answers = (features @ found.weight.T + found.bias).argmax(1).numpy()
     rows = features.numpy()
     assert (answers == NearestCentroid().fit(rows, targets).predict(rows)).all()
@@ -183,7 +211,7 @@ def test_how_sure_it_is_of_the_nearest_mean_is_what_rows_left_out_allow() -> Non
     features, targets = problem(noise=2.0)
     random = np.random.default_rng(0)
     for labels, right in ((targets, 0.8), (random.permutation(targets), 1 / 3)):
-        found = nearest_means(features, torch.from_numpy(labels), 3, LOSS, labels)
+        found = nearest_means(features, torch.from_numpy(labels), 3, LOSS, apart(labels))
         said = (features @ found.weight.T + found.bias).softmax(1).max(1).values
         assert float(said.mean()) == pytest.approx(right, abs=0.15)
 
@@ -197,14 +225,14 @@ def test_a_class_of_few_rows_is_not_further_away_for_that() -> None:
         torch.from_numpy(middles[each] + random.normal(size=(len(each), 200))).float()
         for each in (targets, new)
     )
-    found = nearest_means(rows, torch.from_numpy(targets), 2, LOSS, targets)
+    found = nearest_means(rows, torch.from_numpy(targets), 2, LOSS, apart(targets))
     answers = (asked @ found.weight.T + found.bias).argmax(1).numpy()
     assert [(answers[new == each] == each).mean() > 0.75 for each in (0, 1)] == [True, True]
 
 
 def test_one_row_a_class_is_a_prototype_and_says_little() -> None:
     targets = np.arange(3)
-    found = nearest_means(torch.eye(3), torch.from_numpy(targets), 3, LOSS, targets)
+    found = nearest_means(torch.eye(3), torch.from_numpy(targets), 3, LOSS, apart(targets))
     said = (found.weight + found.bias[:, None]).softmax(0)
     assert (said.argmax(0).numpy() == targets).all()
     assert float(said.max()) < 0.5
@@ -276,9 +304,9 @@ def test_a_head_that_learns_more_rows_is_as_sure_as_it_was(solver: Any) -> None:
     targets = torch.from_numpy(random.integers(3, size=400))
     features = torch.from_numpy(random.normal(size=(400, 8)).astype(np.float32))
     features[torch.arange(400), targets] += 1.0
-    few = solver(features[:40], targets[:40], 3, LOSS, targets[:40].numpy())
+    few = solver(features[:40], targets[:40], 3, LOSS, apart(targets[:40].numpy()))
     anew, kept = (
-        solver(features, targets, 3, LOSS, targets.numpy(), strength)
+        solver(features, targets, 3, LOSS, apart(targets.numpy()), strength)
         for strength in (None, few.strength)
     )
     assert kept.strength == few.strength != anew.strength

@@ -246,7 +246,7 @@ def test_what_was_taught_from_memory_is_not_taken_for_what_it_is_judged_by(
 def test_advice_and_a_comparison_take_them_too(examples: Path, vit: str, tmp_path: Path) -> None:
     config, held = FinetuneConfig(model_id=vit), dataset(examples)
     no_baseline = patch("zeroshot.pixels.DecodedImages._judge_pretrained", None)
-    with no_baseline, patch("footwork.finetuning.advise.FOLDS", 2):
+    with no_baseline, patch("footwork.evaluation.splits.FOLDS", 2):
         found = advise(held, config)
     assert (found.rows, set(found.scores)) == (24, {"frozen", "random"})
     bad = {"photo": b"\xfftext", "kind": LABELS[0]}

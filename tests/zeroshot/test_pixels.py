@@ -22,8 +22,10 @@ from zeroshot.task import read_images
 def test_what_is_kept_is_what_the_processor_gives(family: str, tmp_path: Path) -> None:
     processor = load_image_processor(str(build_tower(tmp_path / "base", family)))
     paths = sorted(draw_classes(tmp_path / "data", 2).rglob("*.png"))
+    paths.append(paths[0])
     file, faults = decode_once(paths, processor, tmp_path / "pictures.bin")
     assert not faults
+    assert np.flatnonzero(file.groups == file.groups[0]).tolist() == [0, len(paths) - 1]
     prepare = Preprocessing(processor).prepare
     wanted = [prepare(decode_image(path))["pixel_values"] for path in paths]
     np.testing.assert_allclose(file.batch(range(len(paths))).numpy(), np.stack(wanted), atol=1e-6)
