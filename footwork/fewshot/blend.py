@@ -106,9 +106,10 @@ def choose_blend(held_out: HeldOut, share: float | None = None) -> tuple[Blend, 
         for setting, stretch in enumerate(stretches)
         for temperature in TEMPERATURES
     ]
-    per_class = len(held_out.labels) / scores.shape[2]
+    per_class = len(np.unique(held_out.groups)) / scores.shape[2]
     priors = np.array([_log_prior(blend, per_class, free=len(shares) > 1) for blend in blends])
     rows = np.nonzero(held_out.judged)[0]
+    rows = rows[np.sort(np.unique(held_out.groups[rows], return_index=True)[1])]
     if len(rows) > (most := max(_FIT_ROWS, _FIT_CELLS // scores.shape[2])):
         rows = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
     likelihoods = np.stack([_log_likelihoods(blend, held_out, scores, rows) for blend in blends])
@@ -117,7 +118,8 @@ def choose_blend(held_out: HeldOut, share: float | None = None) -> tuple[Blend, 
     for number in np.unique(held_out.folds[rows]):
         away = held_out.folds[rows] == number
         without = _choose(blends, priors, likelihoods[:, ~away])
-        left_out = rows[away]
+        copies = np.isin(held_out.groups, held_out.groups[rows[away]])
+        left_out = np.nonzero(copies & held_out.judged)[0]
         words_there = None if words is None else words[left_out]
         logits[left_out] = without.logits(words_there, scores[without.setting, left_out])
     alone = ~held_out.judged

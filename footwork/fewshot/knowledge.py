@@ -202,6 +202,7 @@ def learn(examples: Examples, words: Words | None, options: LearnOptions) -> Les
     )
     head = METHODS[options.method].fit_all(examples, options.seed)[trial.blend.setting]
     familiarity, familiarities = learn_familiarity(examples, leave_one_out(groups), z_scores)
+    once = np.unique(groups, return_index=True)[1]
     target, refused = options.target_accuracy, options.refused
     abstention = None if target is None else trial.abstention(target)
     zero_shot: Interval | None = None
@@ -217,7 +218,7 @@ def learn(examples: Examples, words: Words | None, options: LearnOptions) -> Les
         abstention=abstention,
         thresholds=Thresholds(
             abstention.threshold if abstention else None,
-            None if refused is None else familiarity_threshold(familiarities, refused),
+            None if refused is None else familiarity_threshold(familiarities[once], refused),
         ),
     )
 
@@ -255,13 +256,13 @@ def lesson_notes(
             f"The class names get no weight: {len(labels)} examples do not show that they help. "
             "A `words` of 0.5 would give them half of it."
         )
-    if options.target_accuracy is not None and lesson.abstention is None and trial.judged.any():
-        told = len(np.unique(lesson.groups[trial.judged]))
+    told = len(np.unique(lesson.groups[trial.judged]))
+    if options.target_accuracy is not None and lesson.abstention is None and told:
         notes.append(
             f"{told} examples do not show a probability from which "
             f"{options.target_accuracy:.0%} of the labels are right, so none is withheld as unsure."
         )
-    least = 1 + int(trial.judged.sum())
+    least = 1 + told
     if lesson.thresholds.familiar_from is not None and least * (options.refused or 1) < 1:
         notes.append(
             f"{least - 1} examples are too few to take only {options.refused:.0%} of the "

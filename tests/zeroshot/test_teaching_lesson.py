@@ -176,6 +176,22 @@ def test_copies_do_not_show_from_when_labels_are_right() -> None:
     copied = Examples(np.repeat(few.embeddings, 8, axis=0), np.repeat(few.labels, 8), 3)
     assert learn(copied, WORDS, DEFAULTS).abstention is None
     assert "12 examples do not show a probability from which 95%" in notes_of(copied)
+    assert "12 examples are too few to take only 5%" in notes_of(copied)
+
+
+def test_copies_are_one_voice_in_what_is_chosen() -> None:
+    generator = np.random.default_rng(0)
+    rows, labels = np.arange(24), np.repeat([0, 1, 2], 8)
+    words, *scores = generator.normal(size=(3, 24, 3)) + np.eye(3)[labels]
+    found = []
+    for times in (1, 8):
+        copied = np.tile(rows, times)
+        of_copies, judged = np.stack(scores)[:, copied], np.ones(len(copied), dtype=bool)
+        held = HeldOut(labels[copied], words[copied], of_copies, judged, copied % 5, copied)
+        blend, logits = choose_blend(held)
+        found.append((blend.setting, blend.share, blend.temperature))
+        np.testing.assert_allclose(logits, np.tile(logits[:24], (times, 1)))
+    assert found[0] == found[1]
 
 
 def test_a_picture_under_two_labels_is_told() -> None:
