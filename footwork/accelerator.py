@@ -50,7 +50,8 @@ def on_device(name: str | None) -> Iterator[None]:
     device = compute_device(name)
     chosen = _chosen.set(device)
     try:
-        with torch.accelerator.device_index(device.index) if device.index else nullcontext():
+        named = device.index is not None
+        with torch.accelerator.device_index(device.index) if named else nullcontext():
             yield
     finally:
         _chosen.reset(chosen)

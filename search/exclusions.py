@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from footwork.errors import ConfigError
+from footwork.files.faults import shortened
 from footwork.files.paths import path_line
 from footwork.images.finding import IsExcluded, is_match
 from search.paths import absolute_path, composed, is_at_or_below
@@ -60,7 +61,7 @@ class Exclusions:
         known = set(map(composed, (*self.patterns, *self.removed)))
         for name in named:
             if not known & {composed(name), composed(absolute_path(name))}:
-                every = ", ".join(map(path_line, (*self.patterns, *self.removed))) or "nothing"
+                every = shortened(map(path_line, (*self.patterns, *self.removed))) or "nothing"
                 raise ConfigError(
                     f"--include {path_line(name)}: that is not left out. Left out: {every}."
                 )

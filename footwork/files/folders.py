@@ -295,7 +295,8 @@ def _short(name: str) -> str:
 
 
 def _umask() -> int:
-    with _one_at_a_time:  # it can only be read by setting it, which another thread must not see
-        mask = os.umask(0)
+    # It can only be read by setting it: what another thread makes meanwhile is rather too private.
+    with _one_at_a_time:
+        mask = os.umask(0o077)
         os.umask(mask)
     return mask

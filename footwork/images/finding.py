@@ -133,10 +133,11 @@ def is_pattern(name: str) -> bool:
     return _PATTERN_SIGNS.search(name) is not None
 
 
-def natural_key(name: str) -> tuple[list[str | int], str]:
+def natural_key(name: str) -> tuple[list[str], str]:
     """Sorts img2 before img10, and B between a and c."""
     parts = _DIGITS.split(name.casefold())
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+    parts[1::2] = [f"{len(digits := part.lstrip('0')):09}{digits}" for part in parts[1::2]]
+    return parts, name
 
 
 def is_match(name: str, pattern: str) -> bool:

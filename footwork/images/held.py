@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from footwork.errors import ImageError
-from footwork.files.paths import path_at
+from footwork.files.paths import path_at, user_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,7 +98,7 @@ def held_image(image: Any) -> ImageSource | None:
 def _path(named: str) -> Path:
     """Of a path, or of a `file:` address on this machine."""
     if not _ADDRESS.match(named):
-        return Path(named)
+        return user_path(named)
     if (path := path_at(named)) is None:
         reason = "it is an address, and nothing is fetched: save the image, and name its file"
         raise ImageError(named[:100], reason)

@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from footwork.errors import DataError
+from footwork.files.faults import shortened
 
 TEXT_PAIRS = (
     ("sentence1", "sentence2"),
@@ -157,8 +158,8 @@ def find_name(columns: Mapping[str, Any], name: str) -> str | None:
 
 
 def listed_names(columns: Iterable[str]) -> str:
-    """All columns of a table, in a sentence of what it has."""
-    listed = ", ".join(map(repr, columns))
+    """The columns of a table, in a sentence of what it has."""
+    listed = shortened(map(repr, columns), 50)
     return f"the columns {listed}" if listed else "no columns"
 
 

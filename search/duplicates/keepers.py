@@ -175,7 +175,8 @@ class Keepers:
         before: dict[int, float] = {better: 1.0}
         for row, near in freed.items():
             self._place(row, dict.fromkeys(before, near))
-            before[row] = near
+            if self._kept_by[row] == row:  # the others lead to these
+                before[row] = near
 
 
 def principal_axes(sample: FloatArray) -> FloatArray:

@@ -29,6 +29,15 @@ from footwork.models.hub import resolve_model_id, trained_folder
 MADE = {"application": "textclf"}
 
 
+def test_what_another_thread_makes_meanwhile_is_never_open_to_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_to: list[int] = []
+    monkeypatch.setattr(os, "umask", lambda mask: set_to.append(mask) or 0o022)
+    write_json(tmp_path / "a.json", {})
+    assert min(set_to) == 0o022
+
+
 @pytest.mark.parametrize("is_there", [False, True])
 def test_a_folder_appears_or_is_filled_only_when_the_block_succeeds(
     is_there: bool, tmp_path: Path

@@ -166,3 +166,8 @@ def test_bytes_that_end_as_no_image_are_told_by_their_place(clip: DualEncoder, p
         clip.encode_images([photo, cut])
     with pytest.raises(ImageError, match=r"gone\.png: it does not exist"):
         clip.encode_images("gone.png")
+
+
+def test_the_home_of_a_path_is_found(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(photo.parent))
+    assert held_images("~/photo.jpg") == [photo]

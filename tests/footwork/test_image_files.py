@@ -30,6 +30,11 @@ def test_a_folder_gives_its_files_then_its_folders_sorted_as_people_count(tmp_pa
     assert found_names(tmp_path) == expected
 
 
+def test_a_name_of_any_length_is_sorted_by_its_numbers() -> None:
+    names = [f"a{'2' * 5000}", "a10", f"a{'1' * 5000}", "a9"]
+    assert sorted(names, key=finding.natural_key) == [names[3], names[1], names[2], names[0]]
+
+
 def test_sources_keep_their_order(tmp_path: Path) -> None:
     plant(tmp_path, "b/1.jpg", "a/2.jpg", "0.jpg")
     assert found_names(tmp_path, "b", "0.jpg", "a") == ["b/1.jpg", "0.jpg", "a/2.jpg"]

@@ -27,6 +27,7 @@ from footwork.training.run import (
     require_room,
     resumable,
     save_training_state,
+    signals_handled,
 )
 from tests.models import build_base
 from tests.runs import quick_ending
@@ -103,6 +104,15 @@ def end_within_compiled_code() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
     except KeyboardInterrupt as error:
         raise ValueError("no shape") from error
+
+
+def test_a_signal_that_a_program_around_python_handles_is_left_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    former = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(signal, "getsignal", lambda _: None)
+    with signals_handled(lambda *_: None):
+        assert signal.signal(signal.SIGINT, former) is former
 
 
 def test_an_interruption_that_a_library_makes_its_own_error_of_is_still_one(
