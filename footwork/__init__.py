@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 APPLICATIONS = ("textclf", "zeroshot", "search")
+ERRORS = ("ConfigError", "DataError", "FootworkError", "ImageError", "ModelError", "StoreError")
 
 
 def __getattr__(name: str) -> Any:
@@ -27,6 +28,10 @@ def __getattr__(name: str) -> Any:
         return version("footwork")
     # `from footwork import` asks here for a module of ours, too, before it is imported.
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is None:
+        if name in ERRORS:
+            from footwork import errors
+
+            return getattr(errors, name)
         for application in APPLICATIONS:
             package = _package(application)
             if name in package.__all__:
@@ -64,8 +69,9 @@ def names_of(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[]
 
 
 def __dir__() -> list[str]:
-    """The public names of all applications."""
-    return [name for application in APPLICATIONS for name in _package(application).__all__]
+    """The errors, and the public names of all applications."""
+    names = [name for application in APPLICATIONS for name in _package(application).__all__]
+    return [*ERRORS, *names]
 
 
 def hiding_file(application: str) -> str | None:

@@ -10,6 +10,7 @@ import ctypes
 import gc
 import math
 import os
+import random
 import re
 import resource
 import sys
@@ -56,6 +57,21 @@ def on_device(name: str | None) -> Iterator[None]:
     finally:
         _chosen.reset(chosen)
         AcceleratorState._reset_state(reset_partial_state=True)  # it knows the one of the block
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Within the block gradients are computed; what else the caller draws by chance goes on after.
+
+    Training sets the seed of all generators: splits that are drawn between runs would be one.
+    """
+    drawn, also = random.getstate(), np.random.get_state()  # noqa: NPY002 - what callers use
+    try:
+        with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        random.setstate(drawn)
+        np.random.set_state(also)  # noqa: NPY002
 
 
 def uses_cpu() -> bool:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from math import inf
 from typing import Any, Self, TypeVar
@@ -87,7 +87,9 @@ _silent: ContextVar[bool] = ContextVar("silent", default=False)
 
 def is_watched() -> bool:
     """Whether somebody looks on, at a terminal or a notebook, and wants to."""
-    seen = sys.stderr is not None and (sys.stderr.isatty() or _in_notebook())
+    seen = False
+    with suppress(AttributeError, ValueError):  # None, what only writes, or what is closed
+        seen = sys.stderr.isatty() or _in_notebook()
     return _is_main() and seen and not _silent.get()
 
 
@@ -175,8 +177,10 @@ class Progress:
                     from tqdm.auto import tqdm
             else:
                 from tqdm import tqdm  # what is done in a moment does not wait for it
-            # A terminal that says it has no width does not know.
-            wide = notebook or os.get_terminal_size(sys.stderr.fileno()).columns > 0
+            wide = notebook
+            with suppress(OSError):  # of a stand-in for a terminal, such as that of an editor
+                # A terminal that says it has no width does not know.
+                wide = wide or os.get_terminal_size(sys.stderr.fileno()).columns > 0
             self._bar = type("Bar", (tqdm,), {"monitor_interval": 0})(  # no thread to watch it
                 total=total,
                 initial=before,

@@ -1,11 +1,42 @@
-"""The processes of one run: the main one reads and writes, all of them embed."""
+"""The processes of one run, of which the main one reads and writes; and what a process has once."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, Generic, TypeVar
+
+Before = TypeVar("Before")
+
+
+@dataclass(slots=True)
+class ProcessSetting(Generic[Before]):
+    """What holds for all threads of the process, and is another while some are within a block.
+
+    The first one to enter remembers what it found, and the last one to leave puts that back.
+    """
+
+    change: Callable[[], Before]
+    """Gives what was found."""
+    restore: Callable[[Before], Any]
+    _before: list[Before] = field(default_factory=list)
+    _lock: Any = field(default_factory=Lock)
+
+    @contextmanager
+    def changed(self) -> Iterator[None]:
+        """Within the block it is changed."""
+        with self._lock:
+            self._before.append(self._before[0] if self._before else self.change())
+        try:
+            yield
+        finally:
+            with self._lock:
+                before = self._before.pop()
+                if not self._before:
+                    self.restore(before)
 
 
 @dataclass(frozen=True, slots=True)

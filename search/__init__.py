@@ -14,4 +14,5 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Answers", "Filter", "Hit", "ImageIndex", "QueryOptions", "StoreOptions"]
 
-__getattr__, __dir__ = names_of(__name__, __file__)
+if not TYPE_CHECKING:  # to which every name would be one
+    __getattr__, __dir__ = names_of(__name__, __file__)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from cyclopts import App
 
 from footwork.finetuning.cli import add_commands
@@ -25,8 +27,10 @@ def test_a_task_of_a_page_trains_reloads_in_a_fresh_process_and_predicts(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # where the task is found
     config = FinetuningConfig(model_id=base, method=method, batch_size=16)
     out, task = tmp_path / "out", NumberTask()
-    with nullcontext() if method == "full" else quick_ending():
+    drawn = random.getstate(), torch.get_rng_state().tolist()
+    with nullcontext() if method == "full" else quick_ending(), torch.no_grad():
         done = NUMBERS.train(table, out, config)
+    assert drawn == (random.getstate(), torch.get_rng_state().tolist())
     assert done.manifest["application"] == "numbers"
     assert done.manifest["labels"] == ["down", "up"]
     assert done.manifest["reload_difference"] < 1e-5

@@ -217,7 +217,7 @@ class TextClassifier(Reloaded):
         """Longest sequence, in tokens; None of a linear model, which reads texts whole."""
         return self._encoder.max_length
 
-    def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> FloatArray:
+    def logits(self, texts: Iterable[str], pairs: Iterable[str] | None = None) -> FloatArray:
         """What the model says, before the temperature; a TypeError where one is no text.
 
         Returns:
@@ -228,7 +228,7 @@ class TextClassifier(Reloaded):
         width = max(len(self.labels), 1)
         return np.stack(answers) if answers else np.zeros((0, width), np.float32)
 
-    def predict_proba(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> RealArray:
+    def predict_proba(self, texts: Iterable[str], pairs: Iterable[str] | None = None) -> RealArray:
         """Calibrated probabilities: a softmax, or a sigmoid a label (multi-label).
 
         Returns:
@@ -243,9 +243,9 @@ class TextClassifier(Reloaded):
 
     def predict(
         self,
-        texts: Sequence[str],
-        pairs: Sequence[str] | None = None,
-        ids: Sequence[str] | None = None,
+        texts: Iterable[str],
+        pairs: Iterable[str] | None = None,
+        ids: Iterable[Any] | None = None,
     ) -> Predictions:
         """Answer texts, in their order; ids default to the index, from 0.
 

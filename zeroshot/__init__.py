@@ -54,4 +54,5 @@ __all__ = [
     "teach",
 ]
 
-__getattr__, __dir__ = names_of(__name__, __file__)
+if not TYPE_CHECKING:  # to which every name would be one
+    __getattr__, __dir__ = names_of(__name__, __file__)

@@ -69,7 +69,17 @@ def evaluate(
 
 @overload
 def evaluate(
-    model: FinetunedClassifier | TrainedRun | Path | str,
+    model: FinetunedClassifier | TrainedRun,
+    data: Any,
+    options: EvaluateOptions | None = None,
+    *,
+    revision: str | None = None,
+) -> Assessment: ...
+
+
+@overload
+def evaluate(
+    model: Path | str,
     data: Any,
     options: EvaluateOptions | None = None,
     *,

@@ -8,8 +8,7 @@ import logging
 import re
 import string
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import nn
 from footwork.encoder.dual import DualEncoder, TextTower
 from footwork.encoder.onnx_text import GRAPH, OUTPUT, TOKENIZER, OnnxTextTower, TextSettings
 from footwork.errors import ModelError, first_line
+from footwork.processes import ProcessSetting
 from footwork.prompts.none_of_these import REFERENCE_WORDS
 
 
@@ -176,14 +176,22 @@ def _not_exportable(tower: TextTower, reason: str) -> ModelError:
     )
 
 
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Within the block the exporter tells nothing of its own affairs."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
+def _hush() -> tuple[list[int], warnings.catch_warnings[None]]:
+    before = [each.level for each in _TELLING], warnings.catch_warnings()
+    for each in _TELLING:
+        each.setLevel(logging.ERROR)
+    before[1].__enter__()
+    warnings.simplefilter("ignore")
+    return before
+
+
+def _speak(before: tuple[list[int], warnings.catch_warnings[None]]) -> None:
+    levels, caught = before
+    caught.__exit__(None, None, None)
+    for each, level in zip(_TELLING, levels, strict=True):
+        each.setLevel(level)
+
+
+_TELLING = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
+_silence = ProcessSetting(_hush, _speak).changed
+"""Within the block the exporter tells nothing of its own affairs."""

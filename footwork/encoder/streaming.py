@@ -32,6 +32,7 @@ from footwork.images.ahead import attempt, made_ahead
 from footwork.images.decoding import decode_image, read_image
 from footwork.images.held import ImagesLike, held_images
 from footwork.inference.halving import ElasticBatch, shares
+from footwork.inference.sequences import threads_kept
 from footwork.options import EXACT_MARK, Decode, EncoderConfig
 
 PixelArrays = dict[str, AnyArray]
@@ -252,19 +253,16 @@ class PictureStream:
         On a CPU each thread decodes a share and runs the model over it, on one core: so all
         cores are busy whatever decoding and model cost, and no thread waits for another.
         """
-        threads, workers = torch.get_num_threads(), self._workers
+        workers = self._workers
         todo = shares(images, workers, lambda: self.batch.size)
 
         def answer(share: Sequence[AnyPicture]) -> list[Outcome]:
             torch.set_num_threads(1)
             return self._answer_share(share)
 
-        try:
+        with threads_kept():
             for share, outcomes in made_ahead(todo, answer, workers, 2 * workers):
                 yield from zip(share, outcomes, strict=True)
-        finally:
-            # What a worker sets for itself is also what threads that are yet to come would get.
-            torch.set_num_threads(threads)
 
     def _answer_share(self, images: Sequence[AnyPicture]) -> list[Outcome]:
         prepared = [prepare_picture(self._preprocessing, image) for image in images]

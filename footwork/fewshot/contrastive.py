@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from footwork.accelerator import undisturbed
 from footwork.fewshot.examples import Examples
 from footwork.fewshot.heads import ProjectionHead
 from footwork.prompts.class_embeddings import unit_rows
@@ -25,6 +26,7 @@ _LEARNING_RATE, _MOMENTUM = 0.3, 0.9
 _MOST_ROWS = 512  # examples of a step; their pairs are all looked at
 
 
+@undisturbed()
 def fit(examples: Examples, steps: float, seed: int = 0) -> ProjectionHead:
     """Train the projection, on one thread of the CPU, the same for the same seed.
 
@@ -38,15 +40,14 @@ def fit(examples: Examples, steps: float, seed: int = 0) -> ProjectionHead:
     labels = torch.from_numpy(examples.labels)
     projection = torch.eye(rows.shape[1], requires_grad=True)
     optimizer = torch.optim.SGD([projection], lr=_LEARNING_RATE, momentum=_MOMENTUM)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for _ in range(int(steps)):
-            every = len(rows) <= _MOST_ROWS
-            chosen = slice(None) if every else torch.randperm(len(rows))[:_MOST_ROWS]
-            loss = contrastive_loss(normalize(rows[chosen] @ projection.T, dim=1), labels[chosen])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    torch.manual_seed(seed)
+    for _ in range(int(steps)):
+        every = len(rows) <= _MOST_ROWS
+        chosen = slice(None) if every else torch.randperm(len(rows))[:_MOST_ROWS]
+        loss = contrastive_loss(normalize(rows[chosen] @ projection.T, dim=1), labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     learned = (projection.detach().numpy().astype(np.float64) @ basis).astype(np.float32)
     projected = unit_rows(examples.embeddings @ learned.T)
     means = Examples(projected, examples.labels, examples.num_classes).class_means()

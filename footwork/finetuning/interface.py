@@ -9,7 +9,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from footwork.accelerator import on_device
+from footwork.accelerator import on_device, undisturbed
 from footwork.comparison import compare as comparing
 from footwork.comparison.plan import CompareOptions, ComparisonPlan
 from footwork.comparison.result import Comparison
@@ -148,6 +148,7 @@ class Interface(Generic[Config]):
         with (
             self._opened() as task_of,
             on_device(config.device),
+            undisturbed(),
             heard(notify, verbose=verbose) as told,
         ):
             yield task_of, told

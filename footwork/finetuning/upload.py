@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
     validate_repo_id,
 )
 
+from footwork.console import is_watched
 from footwork.errors import ConfigError, ModelError, error_text
 from footwork.files.folders import MANIFEST, read_json, sealed, write_json
 from footwork.files.paths import shell_word
@@ -194,7 +194,7 @@ def copy_for_upload(folder: Path, target: Path, repository: str) -> None:
 @contextmanager
 def _bars_on_a_terminal() -> Iterator[None]:
     """Within the block the Hub's library draws bars only where somebody watches."""
-    hides = not sys.stderr.isatty() and not are_progress_bars_disabled()
+    hides = not is_watched() and not are_progress_bars_disabled()
     if hides:
         disable_progress_bars()
     try:

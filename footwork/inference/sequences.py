@@ -30,6 +30,7 @@ from footwork.inference.halving import run_in_parts
 from footwork.inference.rounding import Closeness, FrozenClassifier, RoundingError
 from footwork.inference.tokens import TokenizedTexts
 from footwork.options import Precision
+from footwork.processes import ProcessSetting
 from footwork.settings import Settings
 
 LEAST_TOKENS = 128
@@ -161,14 +162,18 @@ class SequenceModel:
         return run_in_parts(forward, rows.tolist(), shrink, refusal)
 
 
+threads_kept = ProcessSetting(torch.get_num_threads, torch.set_num_threads).changed
+"""Within the block workers may set their threads, which is also what new threads begin with."""
+
+
 def single_threads(count: int) -> ThreadPoolExecutor | None:
     """Workers in each of which torch computes on one thread; None where one would do."""
     if count < 2:
         return None
     pool = ThreadPoolExecutor(count, "answer", initializer=lambda: torch.set_num_threads(1))
-    threads, all_started = torch.get_num_threads(), Barrier(count)
-    wait([pool.submit(all_started.wait) for _ in range(count)])
-    torch.set_num_threads(threads)  # the workers' setting is also what new threads begin with
+    all_started = Barrier(count)
+    with threads_kept():
+        wait([pool.submit(all_started.wait) for _ in range(count)])
     return pool
 
 

@@ -7,6 +7,7 @@ None of these libraries is imported for it: what is held is known by the module 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
 from os import PathLike, fspath
 from typing import Any, Self, SupportsIndex, TypeVar, overload
 
@@ -146,7 +147,13 @@ def _pandas_columns(frame: Any, stream: RowStream) -> dict[str, list[Any]]:
 
 def _plain(value: Any) -> Any:
     """A cell in types of Python: numpy's scalars and arrays have their own; a path is its text."""
-    if _library(value) == "numpy":
+    if isinstance(value, Enum):
+        value = value.value
+    if type(value).__name__ == "datetime64":
+        value = value.astype("datetime64[us]")  # finer ones are numbers to Python
+    if isinstance(value, list):
+        value = [_plain(each) for each in value]
+    elif _library(value) == "numpy":
         value = value if getattr(value, "ndim", 0) > 1 else value.tolist()  # that is an image
     elif isinstance(value, PathLike):
         value = fspath(value)

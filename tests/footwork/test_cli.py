@@ -12,7 +12,7 @@ import footwork
 import search
 import textclf
 import zeroshot
-from footwork import cli
+from footwork import cli, errors
 from footwork.failures import explain
 
 
@@ -301,7 +301,8 @@ def test_what_the_output_cannot_encode_is_escaped() -> None:
 
 
 def test_footwork_has_the_names_of_its_applications() -> None:
-    names = [*textclf.__all__, *zeroshot.__all__, *search.__all__]
+    names = [*textclf.__all__, *zeroshot.__all__, *search.__all__, *footwork.ERRORS]
+    assert footwork.DataError is errors.DataError
     assert sorted(dir(footwork)) == sorted(set(names)), "a name stands for one thing"
     assert footwork.TextClassifier is textclf.TextClassifier
     for package in (textclf, zeroshot, search):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from enum import StrEnum
 from typing import Any
 
 import datasets
@@ -62,6 +63,9 @@ def test_cells_of_numpy_and_pandas_are_values_of_python() -> None:
     assert type(first["bits"]) is list
     held = [{"n": np.int64(3), "gap": np.float64("nan"), "none": pandas.NA, "set": {"b", "a"}}]
     assert list(held_rows(held)) == [(1, {"n": 3, "gap": None, "none": None, "set": ["a", "b"]})]
+    kind = StrEnum("Kind", {"GOOD": "good"})
+    odd = [{"kind": kind.GOOD, "day": np.datetime64(day), "list": [pandas.NA, np.int64(1)]}]
+    assert list(held_rows(odd)) == [(1, {"kind": "good", "day": day, "list": [None, 1]})]
 
 
 def test_an_index_with_a_name_is_a_column_and_rows_are_numbered_by_place() -> None:

@@ -18,7 +18,7 @@ from torch import nn
 from footwork.errors import ModelError
 from footwork.evaluation.decision import DecisionRule
 from footwork.inference.rounding import DEVIATIONS, RoundingError, measured_error
-from footwork.inference.sequences import InferenceConfig, SequenceModel, plan_batches
+from footwork.inference.sequences import InferenceConfig, SequenceModel, plan_batches, threads_kept
 from footwork.inference.tokens import TokenizedTexts, tokenize
 from footwork.options import Precision
 from footwork.tables.labels import SINGLE_LABEL
@@ -199,6 +199,18 @@ def test_a_text_that_only_lacks_the_memory_of_its_neighbour_is_answered() -> Non
     texts = sequences([60, 60])
     answered = answers(crowded, texts, workers=2, batch_tokens=60)
     np.testing.assert_allclose(answered, answers(roomy, texts), atol=1e-6)
+
+
+def test_streams_side_by_side_leave_torch_its_threads() -> None:
+    usual = torch.get_num_threads()
+    torch.set_num_threads(usual + 1)
+    first, second = threads_kept(), threads_kept()
+    with first:
+        torch.set_num_threads(1)
+        second.__enter__()  # of another thread, which goes on longer
+    second.__exit__(None, None, None)
+    assert torch.get_num_threads() == usual + 1
+    torch.set_num_threads(usual)
 
 
 def test_workers_answer_side_by_side() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from footwork.encoder import onnx_export
 from footwork.encoder.dual import DualEncoder
 from footwork.encoder.onnx_export import export_text_tower, siglip_tokenizer
 from footwork.encoder.onnx_text import OnnxTextTower
@@ -136,6 +139,17 @@ def test_exporting_is_silent_and_leaves_the_model_as_it_was(
     assert_array_equal(encoder.encode_texts(TEXTS), before)
     assert os.listdir(tmp_path)  # noqa: PTH208 - names are enough
     assert (tmp_path / "text.json").read_bytes() == (folders["tiny"] / "text.json").read_bytes()
+
+
+def test_exports_side_by_side_leave_what_others_log_as_it_was() -> None:
+    exporters, filters = logging.getLogger("onnxscript"), list(warnings.filters)
+    before, first, second = exporters.level, onnx_export._silence(), onnx_export._silence()
+    with first:
+        second.__enter__()  # of another thread, which goes on longer
+    assert exporters.level == logging.ERROR
+    assert logging.root.manager.disable == logging.NOTSET
+    second.__exit__(None, None, None)
+    assert (exporters.level, warnings.filters) == (before, filters)
 
 
 def test_siglips_own_tokenizer_has_its_equal(models: dict[str, DualEncoder]) -> None:

@@ -7,7 +7,9 @@ import pty
 import re
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +32,31 @@ for step in range(1, 6):
 note(Milestone("trained 6 steps", 6, 6))
 print_text("result")
 """
+
+
+class OnlyWritten:
+    write = flush = staticmethod(lambda *_: None)
+
+
+class Posing(StringIO):
+    """Says that it is a terminal, as that of an editor does, and has no number."""
+
+    isatty = staticmethod(lambda: True)
+
+
+CLOSED = StringIO()
+CLOSED.close()
+
+
+@pytest.mark.parametrize("stream", [OnlyWritten(), Posing(), CLOSED, None])
+def test_work_goes_on_whatever_the_errors_go_to(
+    stream: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setattr(console, "_MOMENT", 0)
+    with Progress("reading", "images") as progress:
+        progress.show(1, 2)
+    assert progress.watched is isinstance(stream, Posing)
 
 
 class Clock:
