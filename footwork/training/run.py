@@ -255,10 +255,12 @@ def resumable(run: Path, kept: Callable[[Path], str | None] = kept_of) -> Iterat
 def signals_handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Within the block SIGINT and SIGTERM call `handle`."""
     main = threading.current_thread() is threading.main_thread()
-    numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
-    # One that a program around Python has set cannot be put back.
-    numbers = [number for number in numbers if signal.getsignal(number) is not None]
-    former = {number: signal.signal(number, handle) for number in numbers}
+    former = {
+        number: signal.signal(number, handle)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        # What a program around Python has set cannot be put back.
+        if main and signal.getsignal(number) is not None
+    }
     try:
         yield
     finally:
