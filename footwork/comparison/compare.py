@@ -136,7 +136,7 @@ class SharedRows:
         wanted.require_task(self.data.task)
         self.configs = [one for one in self.configs if one in wanted.runs.values()]
         self.warnings: tuple[str, ...] = ()
-        self._encoded: dict[type[Task], EncodedRows] = {}
+        self._encoded: dict[tuple[type[Task], int | None], EncodedRows] = {}
 
     @property
     def reported(self) -> str:
@@ -204,11 +204,14 @@ class SharedRows:
 
     def _rows(self, learner: Learner, notify: Notify) -> EncodedRows:
         """What the learner's model takes; other runs than the first find it there."""
-        kind = type(learner.task)
+        kind = type(learner.task), getattr(learner.config, "max_length", None)
         if kind not in self._encoded:
-            if not self._encoded:
-                self.warnings = learner.task.audit(learner, notify)
             with torch.random.fork_rng(devices=[]):  # a run must not depend on what ran before it
+                if not self._encoded:  # by a model, if any method has one: it knows what is cut
+                    reader = max(self.configs, key=lambda one: one.method_row.has_model)
+                    whole = learner.config.method_row.has_model == reader.method_row.has_model
+                    audited = learner if whole else self._plan(reader, notify)
+                    self.warnings = audited.task.audit(audited, notify)
                 self._encoded[kind] = learner.task.encode(learner, self.folder, notify)
                 self._encoded[kind].begin(learner, notify)
             self.data = self._encoded[kind].data

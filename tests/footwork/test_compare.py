@@ -471,6 +471,23 @@ def test_what_is_not_trained_in_steps_takes_no_last_step(tmp_path: Path) -> None
     assert few.endswith("too few to choose by: no temperature is fitted.")
 
 
+def test_each_method_reads_as_many_tokens_as_its_settings_say_and_the_cut_is_told(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        (f"{text}{' and on' * 70 * (text[-1] == '7')}", label) for text, label in sentiment_rows(40)
+    ]
+    table = write_table(tmp_path / "data.csv", rows, ("text", "label"))
+    config = TrainConfig(model_id=str(build_base(tmp_path / "base", "bert")), max_steps=1)
+    options = CompareOptions(methods=("linear", "prompt", "full"), seeds=(0,))
+    with counted_fits() as fits:
+        found = compare_texts(table, tmp_path / "out", config, options)
+    read = [call.args for call in fits.call_args_list if call.args[0].config.method != "linear"]
+    lengths = [max(encoded.lengths("train")) for _, encoded, *_ in read]
+    assert lengths == [learner.config.max_length for learner, *_ in read] == [108, 128]
+    assert any("are longer than" in note for note in found.notes)
+
+
 def test_where_a_class_is_rare_the_verdict_tells_macro_f1(tmp_path: Path) -> None:
     rows = [{"text": f"{i} {'bad' if i % 20 else 'odd'}", "label": i % 20 > 0} for i in range(200)]
     options = CompareOptions(methods=("linear",))
