@@ -241,7 +241,8 @@ def evaluate_images(
         majority=majority,
         per_class=_class_recalls(labels, confusion),
         confusion=confusion,
-        calibration=calibrate(logits, wanted, options.seed),
+        # No threshold gives a label here: the best one is the answer.
+        calibration=replace(calibrate(logits, wanted, options.seed), thresholds=()),
         answered=_answered(detailed.labelled, hits),
         wrong=_wrong_images(images.paths, labels, targets, logits, shares),
         skipped=images.skipped,

@@ -181,6 +181,7 @@ def test_a_sigmoid_model_is_judged_label_by_label(mixed: LabelledImages) -> None
     pairs = sigmoid.images * len(sigmoid.labels)
     assert sum(each.rows for each in sigmoid.calibration.bins_before) == pairs
     assert any("judges each label by itself" in note for note in sigmoid.notes)
+    assert "the temperature was found on these same images" in sigmoid.to_text()
 
 
 def test_the_calibration_after_the_temperature_is_better(tmp_path: Path) -> None:
