@@ -156,6 +156,15 @@ def test_a_row_has_code_and_rates_for_every_size(name: str) -> None:
         assert all(recipe.source for _, recipe in rates)
 
 
+def test_a_rate_at_which_no_head_begins_solved_has_the_steps_of_a_random_one() -> None:
+    rates = method_of("full").rates["text"]
+    steps = [
+        recipe_for(rates, 21_000_000, 96, 32, rate=rate).num_epochs * 3
+        for rate in (None, 2e-5, 1e-4)
+    ]
+    assert steps == [120, 120, 300]
+
+
 def test_a_setting_of_one_method_is_refused_by_the_others() -> None:
     owned = {name for method in METHODS.values() for name in method.settings}
     assert owned == {field.name for field in fields(AdaptationConfig)} - COMMON

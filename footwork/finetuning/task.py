@@ -259,7 +259,8 @@ class Task(ABC):
             return None
         begins_solved = config.method_row.pretrained and not self.chooses_reading
         size, solved = self.encoder_size(model), begins_solved and can_solve_output(model)
-        return recipe_for(rates, size, rows, config.batch_size, solved=solved)
+        own = config.learning_rate
+        return recipe_for(rates, size, rows, config.batch_size, rate=own, solved=solved)
 
     def settle(
         self, config: Any, preparation: Any, model: Any

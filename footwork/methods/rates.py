@@ -133,14 +133,22 @@ MAX_EPOCHS = 100
 
 
 def recipe_for(
-    rates: Rates, encoder_parameters: int, rows: int, batch_size: int, *, solved: bool = False
+    rates: Rates,
+    encoder_parameters: int,
+    rows: int,
+    batch_size: int,
+    *,
+    rate: float | None = None,
+    solved: bool = False,
 ) -> Recipe:
     """The recipe for a size, in parameters without embeddings; more epochs where rows are few.
 
-    `solved` says that the head begins so at any rate, and not where that is gentle.
+    `rate` is the user's own. `solved` says that the head begins so at any rate, and not where that
+    is gentle.
     """
     recipe = next(recipe for bound, recipe in rates if encoder_parameters < bound)
-    steps = SOLVED_STEPS if solved or recipe.learning_rate <= GENTLE else MIN_STEPS
+    gentle = max(rate or 0.0, recipe.learning_rate) <= GENTLE
+    steps = SOLVED_STEPS if solved or gentle else MIN_STEPS
     enough = ceil(steps / ceil(rows / batch_size))
     epochs = min(max(recipe.num_epochs, enough), max(MAX_EPOCHS, recipe.num_epochs))
     if epochs == recipe.num_epochs:

@@ -130,7 +130,8 @@ def audit_table(
     config, why = config.chosen(len(labelled.train), size, contrasts=contrasts)
     rates = config.method_row.rates.get("text")
     rows, length = config.method_row.epoch(len(labelled.train), "row")
-    recipe = None if rates is None else recipe_for(rates, size, rows, config.batch_size)
+    given = config.learning_rate
+    recipe = None if rates is None else recipe_for(rates, size, rows, config.batch_size, rate=given)
     room_for_texts(model.vocabulary.tokenizer, config.max_length)
     own, cut = config.within(model.size.positions)
     own |= {"mixed_precision": precision} | settled_by_validation(labelled, config)
