@@ -20,7 +20,7 @@ from footwork.accelerator import (
     resolve_precision,
 )
 from footwork.arrays import FloatArray
-from footwork.errors import ModelError, first_line
+from footwork.errors import ModelError, error_text, first_line
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
 from footwork.finetuning.domains import with_target_rows
@@ -213,8 +213,12 @@ def evaluate(
         judged = evaluate_logits(data.task, data.labels, targets, logits, given=given, noun=noun)
         given = judged.calibration.given if judged.calibration else None
         if own := learner.config.metric:
-            figure = {own.name: own.interval(data.task, targets, logits)}
-            judged = replace(judged, metrics=judged.metrics | figure)
+            try:
+                figure = {own.name: own.interval(data.task, targets, logits)}
+                judged = replace(judged, metrics=judged.metrics | figure)
+            except (ModelError, ValueError, ZeroDivisionError) as error:
+                why = f"Undefined on this split, and left out: {own.name} ({error_text(error)})."
+                judged = replace(judged, remarks=(*judged.remarks, why))
         evaluations[split] = judged
         if split == "validation":
             learned = learn_held_out(learner, rows, model)

@@ -252,6 +252,17 @@ def test_a_metric_of_ones_own_is_measured_and_may_choose(place: Place, tmp_path:
     assert "`share_wrong`" in (run.folder / "README.md").read_text()
 
 
+@texts_alone
+def test_a_metric_without_a_value_on_the_rows_that_judge_is_left_out(
+    place: Place, tmp_path: Path
+) -> None:
+    asked = iter([0.5])
+    metric = Metric("once", lambda *_: next(asked, float("nan")), greater_is_better=True)
+    run = place.train(tmp_path / "out", metric=metric, method="head")
+    assert "once" not in run.manifest["metrics"]
+    assert any("left out: once (The metric once gave nan" in note for note in run.evaluation.notes)
+
+
 def test_the_interval_of_a_metric_leaves_out_resamples_without_a_value() -> None:
     def of_both_classes(logits: Any, targets: Any) -> float:
         if len(set(targets)) < 2:
