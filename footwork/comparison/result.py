@@ -20,6 +20,7 @@ from footwork.comparison.report import (
     value_text,
 )
 from footwork.evaluation.metrics import PRIMARY_METRIC, Interval, PooledMetric
+from footwork.evaluation.splits import FEW_ROWS
 from footwork.evaluation.text import Shown, aligned, number, wrapped, wrapped_note
 from footwork.files.paths import path_line
 from footwork.finetuning.report import json_value
@@ -278,7 +279,8 @@ def _beside(
             f"has {value_text(entries[gap['method']])}, the same architecture from random weights "
             f"({gap['than']}) {value_text(entries[gap['than']])}."
         )
-    if manifest["evaluated_on"] != "test" and any(each["curves"] for each in entries.values()):
+    on, learned = manifest["evaluated_on"], any(each["curves"] for each in entries.values())
+    if learned and on != "test" and manifest["data"]["rows"][on] >= FEW_ROWS:
         said.append(
             "There was no test split, and the same validation rows chose the checkpoints: the "
             "figures are optimistic."
