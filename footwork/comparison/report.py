@@ -11,6 +11,7 @@ from footwork.evaluation.metrics import Interval
 from footwork.evaluation.plots import Style, draw_costs, draw_learning, draw_rates, styles
 from footwork.evaluation.text import duration, number
 from footwork.files.folders import write_json
+from footwork.options import LOWER_IS_BETTER
 from footwork.pages.templates import write_page
 
 PAGE, DOCUMENT = "report.html", "comparison.json"
@@ -119,7 +120,8 @@ def _drawn(manifest: Mapping[str, Any], looks: Mapping[str, Style]) -> Iterator[
         }
         if costs:
             words = (cost, f"{manifest['evaluated_on']} {metric}")
-            yield f"What it costs: {cost}.", draw_costs(costs, bars, words, looks)
+            perfect = 0.0 if manifest["metric"] in LOWER_IS_BETTER else 1.0
+            yield f"What it costs: {cost}.", draw_costs(costs, bars, words, looks, perfect)
     tried, marks = {}, {}
     for each in manifest["rates"]:
         keys = ("rate", "score", "training_loss")

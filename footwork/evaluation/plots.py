@@ -222,11 +222,12 @@ def draw_costs(
     bars: Mapping[str, float],
     words: tuple[str, str],
     looks: Mapping[str, Style],
+    perfect: float = 1.0,
 ) -> str:
     """Draw a metric, with its interval, against what it costs, on a scale of powers of ten.
 
     `figures` are by method, the cost and the metric; `bars`, by name, are to be beaten; `words` are
-    what the cost and the metric are called.
+    what the cost and the metric are called; `perfect` is the best that the metric can be.
     """
     with _page_figure(3.4) as (figure, axes):
         [axis] = axes
@@ -236,9 +237,11 @@ def draw_costs(
             axis.errorbar(
                 [cost], [value.value], ends, color=colour, fmt=marker, ms=8, lw=1.4, label=name
             )
-        low = min((value.low for _, value in figures.values()), default=0.0)
+        ends = [end for _, value in figures.values() for end in (value.low, value.high)]
+        farthest = max(abs(end - perfect) for end in ends)
         for (name, level), dashes in zip(bars.items(), cycle(((4, 3), (1, 2))), strict=False):
-            if level > low - (1.0 - low) / 2:  # one far below would press all others together
+            # One that is far worse would press all others together.
+            if abs(level - perfect) < 1.5 * farthest:
                 axis.axhline(level, color=_INK, lw=1.1, ls=(0, dashes), label=name)
         _by_powers(axis)
         axis.set(xlabel=words[0], ylabel=words[1])

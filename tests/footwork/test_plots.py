@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from unittest.mock import patch
 from xml.etree import ElementTree
 
 import numpy as np
@@ -111,6 +112,13 @@ def test_a_figure_of_a_comparison_takes_the_colours_of_its_page(what: str) -> No
     assert "var(--line)" in drawn
     assert "#000000" not in drawn  # unreadable on a dark page
     assert "<image" not in drawn
+
+
+def test_of_errors_the_baseline_that_is_better_is_drawn() -> None:
+    found, bars = {"one": (1.0, Interval(12, 11, 13))}, {"better": 10.0, "far worse": 25.0}
+    with patch("matplotlib.axes.Axes.axhline") as line:
+        draw_costs(found, bars, ("seconds", "mae"), LOOKS, perfect=0.0)
+    assert [call.kwargs["label"] for call in line.mock_calls] == ["better"]
 
 
 def test_every_method_has_a_look_of_its_own() -> None:
