@@ -104,7 +104,8 @@ def _drawn(manifest: Mapping[str, Any], looks: Mapping[str, Style]) -> Iterator[
     metric = manifest["metric"].replace("_", " ")
     done = {each["method"]: each for each in manifest["methods"] if each["value"] is not None}
     curves = {name: each["curves"] for name, each in done.items() if each["curves"]}
-    levels = {name: each["validation"] for name, each in done.items() if not each["curves"]}
+    flat = {name: each["validation"] for name, each in done.items() if not each["curves"]}
+    levels = {name: value for name, value in flat.items() if value is not None}
     if curves:
         yield (
             "What each learns: the head start of the first epochs, and what remains of it in the "

@@ -116,7 +116,7 @@ def compared(
     pools, methods = Pools(metric), []
     for method in wanted.methods:
         own = {key: run for key, run in runs.items() if key.method == method and key.rate is None}
-        done = {key: run for key, run in own.items() if metric in run.metrics and run.validation}
+        done = {key: run for key, run in own.items() if metric in run.metrics}
         if done:
             values = [run.metrics[metric]["value"] for run in done.values()]
             pools.add(method, [run.summands for run in done.values()], values)
@@ -187,9 +187,10 @@ def _figures(runs: Mapping[RunKey, Run], metric: str) -> dict[str, Any]:
     # A run that was cut has told only the time since it went on.
     whole = [run for run in every if not run.cost["resumed"]] or every
     first = every[0]
+    values = [run.validation[metric]["value"] for run in every if metric in run.validation]
     return {
         "seeds": [key.seed for key in runs],
-        "validation": mean(run.validation[metric]["value"] for run in every),
+        "validation": mean(values) if values else None,
         "trainable_parameters": first.cost["trainable_parameters"],
         "parameters": first.cost["parameters"],
         "seconds": mean(run.cost["seconds"] for run in whole),

@@ -504,6 +504,18 @@ def test_each_method_reads_as_many_tokens_as_its_settings_say_and_the_cut_is_tol
     assert any("are longer than" in note for note in found.notes)
 
 
+def test_validation_rows_on_which_the_metric_is_undefined_cost_no_run_its_figures(
+    tmp_path: Path,
+) -> None:
+    rows = [{"text": f"{i} {name}", "label": [name]} for i in range(20) for name in ("bad", "odd")]
+    none = [{"text": f"{i} neither", "label": []} for i in range(10)]
+    options = CompareOptions(methods=("linear",), seeds=(0,))
+    config = TrainConfig(task="multi_label_classification")
+    found = compare_texts(rows, tmp_path / "out", config, options, validation=none, test=rows)
+    [linear] = found.manifest["methods"]
+    assert (linear["validation"], linear["value"]) == (None, 1.0)
+
+
 def test_where_a_class_is_rare_the_verdict_tells_macro_f1(tmp_path: Path) -> None:
     rows = [{"text": f"{i} {'bad' if i % 20 else 'odd'}", "label": i % 20 > 0} for i in range(200)]
     options = CompareOptions(methods=("linear",))
