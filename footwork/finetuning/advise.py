@@ -38,8 +38,8 @@ from footwork.models.pooling import FeatureReader, let_head_read
 from footwork.options import LOWER_IS_BETTER
 from footwork.tables.held import is_held
 
-SAMPLE, FRESH_SAMPLE = FOLDED, 1000
-"""Training rows that the encoder is asked about, and of those the ones that random weights are."""
+SAMPLE = FOLDED
+"""Training rows that the encoder is asked about."""
 _COUNTED = 32  # rows, by which a new model's batch norms are set
 PARTS = (1 / 8, 1 / 4, 1 / 2, 1.0)
 """Of the rows to learn from: the points of the learning curve."""
@@ -76,6 +76,10 @@ class Advice(Shown):
     reasons: tuple[str, str, str]
     """Of size, of likeness, and of the choice."""
     command: str
+    notes: tuple[str, ...]
+    """What the user should know of the rows, one sentence each."""
+    skipped: tuple[Any, ...]
+    """Rows that were left out."""
 
     @property
     def summary(self) -> str:
@@ -125,8 +129,10 @@ def advise(task: Task, source: Any, config: FinetuningConfig, notify: Notify) ->
         usual, _ = config.chosen(count, size, contrasts=contrasts)
         settled, _, _ = settle(task, data, usual, learner.preparation, learner.model)
         notify(f"asking the frozen encoder about {min(count, SAMPLE):,} of {count:,} {task.noun}")
-        scores, curve, metric = _measured(learner, task.encode(learner, Path(run), notify), notify)
-    method, reasons = _reasons(scores, curve, metric, settled)
+        warnings = task.audit(learner, lambda _: None)
+        rows = task.encode(learner, Path(run), notify)
+        scores, curve, metric = _measured(learner, rows, notify)
+    method, reasons = _reasons(scores, curve, metric, settled, count)
     of_steps = method == settled.method and settled.method_row.rates
     given = "DATA" if is_held(source) else shell_word(source)
     words = [*task.command, given, "OUT", "--method", method]
@@ -142,6 +148,8 @@ def advise(task: Task, source: Any, config: FinetuningConfig, notify: Notify) ->
         num_epochs=settled.num_epochs if of_steps else None,
         reasons=reasons,
         command=" ".join(words),
+        notes=(*rows.data.notes, *warnings),
+        skipped=rows.data.skipped,
     )
 
 
@@ -171,20 +179,13 @@ def _measured(
             return rows.unpretrained(place[known].tolist(), place[asked].tolist())
 
         found["unpretrained"] = judge(targets, _left_out(alike, linear, 1.0))
-    few = chosen[:: -(-len(chosen) // FRESH_SAMPLE)]
-    notify(f"asking the same encoder with random weights about {len(few):,}")
-    _count_batch(fresh, rows, few)
-    of_few = data.splits["train"].targets[few]
-    alike = rows.alike(of_few, rows.numbers("train", few))
-    logits = _left_out(alike, _head_on(learner, rows, fresh, few), 1.0)
-    found["random"] = judge(of_few, logits)
-    scores = {name: value for name, each in found.items() if (value := each.metrics[metric])}
-    curve = [
-        (count, value.value)
-        for count, each in zip(learned, reached, strict=True)
-        if (value := each.metrics[metric])
-    ]
-    return scores, tuple(curve), metric
+    notify(f"asking the same encoder with random weights about {len(chosen):,}")
+    _count_batch(fresh, rows, chosen)
+    random = _head_on(learner, rows, fresh, chosen)
+    found["random"] = judge(targets, _left_out(alike, random, 1.0))
+    scores = {name: each.metrics[metric] for name, each in found.items()}
+    curve = tuple(zip(learned, (each.metrics[metric].value for each in reached), strict=True))
+    return scores, curve, metric
 
 
 def _count_batch(model: Any, rows: EncodedRows, chosen: Sequence[int]) -> None:
@@ -241,8 +242,9 @@ def _reasons(
     curve: tuple[tuple[int, float], ...],
     metric: str,
     usual: FinetuningConfig,
+    count: int,
 ) -> tuple[str, tuple[str, str, str]]:
-    """The method, and three sentences: of size, of likeness, and of the choice.
+    """The method for `count` rows, and three sentences: of size, of likeness, and of the choice.
 
     Where the best of what costs seconds leaves less than a point, nothing more can be won.
     """
@@ -254,7 +256,8 @@ def _reasons(
     size = (
         f"Size: from {before:,} to {rows:,} rows the head on the frozen encoder "
         f"{'gains' if gain >= 0 else 'loses'} {number(abs(gain))} of {metric}, so more rows "
-        f"would {'' if gain >= enough else 'hardly '}help."
+        f"would {'' if gain >= enough else 'hardly '}help"
+        f"{f'; there are {count:,}' if count > SAMPLE else ''}."
     )
     above = {name: sign * (head.value - value.value) for name, value in others.items()}
     sure = {n: above[n] > 0 and not head.overlaps(value) for n, value in others.items()}

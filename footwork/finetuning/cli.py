@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from footwork.cli import tell_found, tell_run
 from footwork.comparison.plan import CompareOptions
-from footwork.console import DONE, note, print_text
+from footwork.console import DONE, note, note_all, print_text, report_skipped
 from footwork.finetuning.config import FinetuningConfig
 from footwork.options import ConfigFile, Flat
 
@@ -101,7 +101,10 @@ def add_commands(
             settings: Of the run that is planned, its method left open.
             json: Print one JSON document.
         """
-        return tell_found(offered().advise(data, settings, notify=note), json=json)
+        found = offered().advise(data, settings, notify=note)
+        note_all(found.notes)
+        tell_found(found, json=json)
+        return report_skipped(found.skipped)
 
     def merge(
         model: str, out: Path, /, *, revision: str | None = None, overwrite: bool = False

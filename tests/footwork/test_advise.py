@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_the_choice_follows_from_what_was_measured(
     scores: dict[str, float], method: str, why: str
 ) -> None:
     intervals = {name: around(value) for name, value in scores.items()}
-    chosen, (_, likeness, choice) = _reasons(intervals, GROWING, "accuracy", SETTLED)
+    chosen, (_, likeness, choice) = _reasons(intervals, GROWING, "accuracy", SETTLED, 250)
     assert chosen == method
     assert choice.startswith(f"Choice: {method}, because ")
     assert why in choice
@@ -74,7 +75,8 @@ def test_more_rows_help_where_twice_as_many_did(
     metric: str, curve: tuple[tuple[int, float], ...], helps: bool
 ) -> None:
     scores = {"frozen": around(0.7), "random": around(0.5)}
-    _, (size, _, _) = _reasons(scores, curve, metric, SETTLED)
+    _, (size, _, _) = _reasons(scores, curve, metric, SETTLED, 3000)
+    assert size.endswith("help; there are 3,000.")
     assert ("would help" in size) == helps
     assert ("would hardly help" in size) != helps
 
@@ -99,12 +101,16 @@ def test_an_easy_table_needs_no_pretrained_model(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*training*"))
 
 
-@pytest.mark.parametrize("times", [1, 4])
+@pytest.mark.parametrize("times", [1, 9])
 def test_labels_by_chance_are_helped_by_nothing(times: int, tmp_path: Path) -> None:
     data, base = chance_table(tmp_path / "noise.csv", 120), build_base(tmp_path / "base", "bert")
     header, *rows = data.read_text().splitlines()
     data.write_text("\n".join([header, *rows * times]))
-    found = advise(data, TrainConfig(model_id=str(base), label_column="label"))
+    said: list[str] = []
+    config = TrainConfig(model_id=str(base), label_column="label")
+    found = advise(data, config, notify=said.append)
+    counted = [re.findall(r"about ([\d,]+)", line) for line in said if " about " in line]
+    assert counted[0] == counted[1]  # what is compared has learned from as many
     assert "near these rows" not in found.reasons[1]
     assert all(score.value < 0.65 for score in found.scores.values())
     (_, before), (_, after) = found.curve[-2:]
@@ -131,6 +137,19 @@ def test_audit_advice_and_training_take_one_method_for_few_rows(
     assert advise(data, config).method == method
     [sentence] = [note for note in said if note.startswith("Method: ")]
     assert sentence in audit_table(data, config).notes
+
+
+def test_what_is_wrong_with_the_rows_is_told(tmp_path: Path) -> None:
+    table = sentiment_table(tmp_path / "data.csv", 40)
+    table.write_text(f"{table.read_text()}no label,\n{'long ' * 200},positive\n")
+    told = run_here("advise", table, "--model", "tiny", "--skip-bad-rows", "--json")
+    assert told.returncode == 3
+    assert json.loads(told.stdout)["skipped"][0]["row"] == 42
+    assert "row 42" in told.stderr
+    assert "longer than 256 tokens" in told.stderr
+    alike = [{"text": text, "amount": 1.5} for text, _ in sentiment_rows(40)]
+    with pytest.raises(DataError, match="makes training impossible"):
+        advise(alike, TrainConfig(model_id="tiny", task="regression", label_column="amount"))
 
 
 def test_what_cannot_be_advised_on_is_refused(tmp_path: Path) -> None:
