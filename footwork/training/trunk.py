@@ -7,7 +7,9 @@ Rows that judge the model on the way are remembered as well.
 from __future__ import annotations
 
 import math
+import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +25,7 @@ from torch.nn import functional
 from footwork.accelerator import (
     autocast_to,
     is_main_process,
+    share_from_main,
     shared_over_processes,
     wait_for_everyone,
 )
@@ -70,6 +73,7 @@ def frozen_trunk(
     if not depth:
         yield job, None
         return
+    _remove_files(run)  # those of a killed run take nothing of the disk's room
     try:
         with _Trunk(job.model, stack, depth).in_place() as trunk:
             remembered = partial(_remembered, job, trunk, precision)
@@ -91,10 +95,14 @@ def frozen_trunk(
                 fed = replace(fed, measure=partial(_measure, judging, of_judging, precision))
             yield fed, said
     finally:
-        wait_for_everyone()
-        if is_main_process():
-            for path in run.glob("trunk*.f32"):
-                path.unlink()
+        _remove_files(run)
+
+
+def _remove_files(run: Path) -> None:
+    wait_for_everyone()
+    if is_main_process():
+        for path in run.glob("trunk*.f32"):
+            path.unlink()
 
 
 def trunk_of(model: nn.Module) -> tuple[nn.ModuleList, int]:
@@ -223,11 +231,9 @@ def _remembered(
     # Of a row of tokens the first number is how many it has.
     shapes = [(length, *width[1:]) if job.pad else width for length in lengths]
     size = 4 * sum(map(math.prod, shapes))
-    if size > _SHARE * shutil.disk_usage(path.parent).free:
+    if not share_from_main(is_main_process() and _has_made(path, size)):
         return None
     if is_main_process():
-        with path.open("wb") as file:
-            file.truncate(size)
         states = _States(path, shapes)
         for start in range(0, len(order), _ROWS):
             rows = order[start : start + _ROWS]
@@ -235,6 +241,21 @@ def _remembered(
                 states.row(row)[...] = of_row[: shapes[row][0]]
     wait_for_everyone()
     return _States(path, shapes)
+
+
+def _has_made(path: Path, size: int) -> bool:
+    """Make a file of zeros, unless it would take too much of the disk: whether it is there."""
+    if size > _SHARE * shutil.disk_usage(path.parent).free:
+        return False
+    try:
+        with path.open("wb") as file:
+            file.truncate(size)
+            if sys.platform == "linux":  # where a hole has no room, writing to its map is SIGBUS
+                os.posix_fallocate(file.fileno(), 0, size)
+    except OSError:  # a quota tells nothing before
+        path.unlink(missing_ok=True)
+        return False
+    return True
 
 
 def _with_states(job: TrainingJob, states: _States) -> TrainingJob:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 from collections import namedtuple
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -150,6 +152,24 @@ def test_what_the_disk_has_no_room_for_is_run_in_every_epoch(
         without = "The frozen layers run in every epoch: the disk has no room for more."
         assert (said == without) == (kept == 0)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_quota_is_no_end_and_what_a_kill_left_takes_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage, left = namedtuple("usage", "total used free"), tmp_path / "trunk-judging.f32"
+    free = lambda _: usage(0, 0, 0 if left.exists() else 10**9)  # noqa: E731
+    monkeypatch.setattr(trunk_module.shutil, "disk_usage", free)
+    job = toy_job(upper_half("bert"), "bert")
+    left.touch()
+    with frozen_trunk(job, judging_of(job), tmp_path, "float32") as (_, said):
+        assert "ran once" in str(said)
+    refused = Mock(side_effect=OSError(errno.EDQUOT, "Disk quota exceeded"))
+    monkeypatch.setattr(trunk_module.os, "posix_fallocate", refused)
+    with frozen_trunk(job, judging_of(job), tmp_path, "float32") as (same, said):
+        assert same is job
+        assert "no room" in str(said)
+        assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("family", ["resnet", "efficientnet", "vit", "clip"])
