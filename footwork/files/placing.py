@@ -17,6 +17,7 @@ from typing import Literal
 
 from footwork.errors import ConfigError
 from footwork.files.faults import why
+from footwork.files.folders import flush
 from footwork.files.plain_files import open_plain, require_regular
 
 How = Literal["copy", "move"]
@@ -49,6 +50,7 @@ def place_file(source: Path, target: Path, how: How, part: str | None = None) ->
         _copy(source, target, part)
         try:
             _require_identical(source, target)
+            _flush_names(target.parent)  # a power cut may keep the deletion, and not yet the name
             source.unlink()
         except OSError:
             target.unlink()
@@ -120,6 +122,14 @@ def _copy_facts(source: int, copy: int) -> None:
 def _require_identical(source: Path, target: Path) -> None:
     if not are_identical(source, target):
         raise OSError(errno.EIO, "the copy differs from its source")
+
+
+def _flush_names(folder: Path) -> None:
+    try:
+        flush(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network storages know it not
+            raise
 
 
 def _rename(source: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -11,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from footwork.errors import ConfigError, DataError
-from footwork.files.placing import How
+from footwork.files.placing import How, place_file
 from footwork.home import data_folder
-from tests.zeroshot.trees import FILES, LABELS, planned, planted, sort, tree
+from tests.zeroshot.trees import FILES, LABELS, planned, planted, sort, tree, two_disks
 from zeroshot.sorting.plan import apply_plan
 from zeroshot.sorting.record import SortedFile, Step, own_key
 from zeroshot.sorting.undo import undo_sorting
@@ -161,6 +162,38 @@ def test_a_damaged_line_is_told_and_the_others_are_undone(tmp_path: Path, line: 
     assert "cannot be read" in outcome.to_text()
     assert (tmp_path / "a/1.jpg").read_text() == "one"
     assert undo_file.read_text().splitlines()[-1] == line
+
+
+def test_a_part_that_holds_the_only_copy_after_a_power_cut_moves_back(tmp_path: Path) -> None:
+    before = tree(planted(tmp_path, FILES))
+    undo_file = sort(tmp_path, LABELS, "move")
+    for line in undo_file.read_text().splitlines():
+        for file in json.loads(line).get("files", ()):
+            target = tmp_path / "sorted" / file["target"]
+            target.rename(target.with_name(file["part"]))
+    assert undo_sorting(undo_file).failed == ()
+    assert tree(tmp_path) == before
+
+
+def test_a_move_to_another_disk_deletes_nothing_whose_new_name_is_not_flushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted(tmp_path, {"here/1.jpg": "one", "sorted/2.jpg": "two"})
+    source, target = (tmp_path / name / "1.jpg" for name in ("here", "sorted"))
+
+    def refused(folder: Path) -> None:
+        assert (folder, source.exists(), target.exists()) == (target.parent, True, True)
+        raise OSError(code, "refused")
+
+    monkeypatch.setattr("footwork.files.placing.flush", refused)
+    with two_disks("sorted"):
+        code = errno.EIO
+        with pytest.raises(OSError, match="refused"):
+            place_file(source, target, "move")
+        assert (source.exists(), target.exists()) == (True, False)
+        code = errno.EINVAL  # there is no flushing of folders
+        place_file(source, target, "move")
+    assert (source.exists(), target.read_text()) == (False, "one")
 
 
 def test_a_pair_of_copies_that_name_each_other_is_not_deleted(tmp_path: Path) -> None:

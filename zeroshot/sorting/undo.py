@@ -14,7 +14,7 @@ from footwork.files.faults import Fault, counted, fault_lines, why
 from footwork.files.folders import published_file
 from footwork.files.paths import path_line, user_path
 from footwork.files.placing import are_identical, place_file
-from footwork.files.plain_files import content_hash
+from footwork.files.plain_files import content_hash, content_of
 from zeroshot.sorting.record import FILE_NAME, SortedFile, Step, UndoRecord, opened_record
 from zeroshot.sorting.sidecars import sidecar_beside, sidecars_of
 
@@ -137,7 +137,11 @@ class _Undoing:
             if Path(os.path.realpath(target.parent)) != inside.parent:
                 return "a link leads to it, and out of the folder that was sorted into"
             for path in (target, source):
-                path.with_name(file.part).unlink(missing_ok=True)
+                part = path.with_name(file.part)
+                if os.path.lexists(target) or os.path.lexists(source):
+                    part.unlink(missing_ok=True)
+                elif content_of(part) == file.sha256:  # a power cut took the names of the others
+                    part.rename(path)
             if (reason := self._reason_of_one(step, file)) is not None:
                 return reason if file is step.files[0] else f"{path_line(target)}: {reason}"
         return self._reason_of_sidecars(step)
