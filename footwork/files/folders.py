@@ -208,11 +208,12 @@ def _replace_folder(source: Path, target: Path) -> None:
     """Rename `source` to `target`; what stood there is gone only once the new folder stands."""
     if target.is_dir() and any(target.iterdir()):
         old = Path(tempfile.mkdtemp(prefix=_former_prefix(target), dir=target.parent))
-        target.rename(old)
         try:
+            target.rename(old)
             source.rename(target)
-        except OSError:
-            old.rename(target)
+        except BaseException:  # Ctrl-C among them, in between
+            if not target.exists():
+                old.rename(target)
             raise
         shutil.rmtree(old, ignore_errors=True)
     else:

@@ -81,6 +81,24 @@ def test_an_existing_folder_is_kept_until_the_new_one_stands(tmp_path: Path) -> 
     assert [path.name for path in target.iterdir()] == ["new"]
 
 
+def test_ctrl_c_between_two_renames_puts_the_former_folder_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(target := tmp_path / "out")
+    rename = Path.rename
+
+    def interrupted(path: Path, other: Path) -> Path:
+        rename(path, other)
+        if path == target:
+            raise KeyboardInterrupt
+        return other
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        publish(target, overwrite=True)
+    assert (list(tmp_path.iterdir()), (target / MANIFEST).exists()) == ([target], True)
+
+
 def test_what_a_kill_left_beside_a_folder_that_it_replaced_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
