@@ -117,7 +117,7 @@ def label(
             where, to_sort = index_options.filter(), sorting.wanted
             answers = label_images(labeller, index, named.paths, where, to_sort=to_sort)
             answers = (
-                keep_labels(answers, index)
+                keep_labels(answers, index, note)
                 if index_options.keep and launched_processes().is_main
                 else answers
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -229,7 +229,9 @@ def _only_as_known(
             yield answer
 
 
-def keep_labels(answers: Iterable[LabelledImage], index: IndexedEncoder) -> Iterator[LabelledImage]:
+def keep_labels(
+    answers: Iterable[LabelledImage], index: IndexedEncoder, notify: Callable[[str], None]
+) -> Iterator[LabelledImage]:
     """Write answers into the index as they pass, in place of the labels that these images had.
 
     An image that was given no label loses those that it had; one that cannot be read keeps them.
@@ -259,5 +261,6 @@ def keep_labels(answers: Iterable[LabelledImage], index: IndexedEncoder) -> Iter
                 index.store.write_labels(waiting.items())
                 waiting, given = {}, 0
         index.store.write_labels(waiting.items())
-        if isinstance(index.store, EmbeddedStore):
-            keep_copy(index.store.folder)  # a repair goes back to it
+        store = index.store  # a repair goes back to its copy
+        if isinstance(store, EmbeddedStore) and (fault := keep_copy(store.folder, at_once=True)):
+            notify(fault)

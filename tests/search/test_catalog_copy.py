@@ -229,9 +229,13 @@ def test_a_copy_is_made_where_something_changed_and_not_for_every_photo(
         return copy(place).stat().st_ino != before
 
     assert not update(300)  # young, and one photo short
-    assert update(301)  # two of 250
+    before = copy(place).stat().st_ino
+    assert keep_copy(place.current(), at_once=True) is None
+    assert copy(place).stat().st_ino != before
+    assert not update(301)
+    assert update(302)  # two of 250
     monkeypatch.setattr("search.store.embedded.catalog.APART", 0.0)
-    assert update(302)
+    assert update(303)
     assert not update(None)
     details = read_status(place).counts.details
     size = copy(place).stat().st_size / 1e6

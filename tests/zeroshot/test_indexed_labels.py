@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -149,6 +150,15 @@ def test_labels_replace_those_of_before(photos: Path, index: Path) -> None:
     answers("--index", index, *WORDS, "--none-below", "1000")
     assert not labelled(index, "circle")
     assert copy.exists()  # made of the labels, for a repair
+
+
+def test_labels_are_in_the_copy_at_once_or_it_is_said_why_not(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Mock(return_value="The catalog was not copied.")
+    monkeypatch.setattr("zeroshot.indexed.keep_copy", kept)
+    assert "The catalog was not copied." in run("label", "--index", index, *WORDS).stderr
+    kept.assert_called_once_with(index / "generation-1", at_once=True)
 
 
 def test_several_labels_keep_their_scores_though_few_are_told(index: Path) -> None:

@@ -402,13 +402,14 @@ def empty_log(path: Path) -> None:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def keep_copy(folder: Path) -> str | None:
+def keep_copy(folder: Path, *, at_once: bool = False) -> str | None:
     """Renew the copy, to which a repair goes back, where the catalog has changed, and is sound.
 
     It names vectors where they lay when it was made. New ones are only ever added behind those,
     which so stay what they were, until somebody counts fewer of them or has another file named:
     who does that drops the copy first.
 
+    A young one that lacks few vectors stays unless `at_once`, which asks for what else has changed.
     No other process may update meanwhile. Returned is what kept it from being renewed, in
     sentences; the one before is still there then.
     """
@@ -418,7 +419,7 @@ def keep_copy(folder: Path) -> str | None:
         catalog = open_catalog(path, "read")
         with closing(catalog.connection):
             state = path.stat()
-            if not _is_recent(copy, state, catalog):
+            if not _is_recent(copy, state, catalog, 0.0 if at_once else APART):
                 with published_file(copy) as temporary:
                     _back_up(catalog, temporary)
                     os.utime(temporary, ns=(state.st_mtime_ns, state.st_mtime_ns))
@@ -445,7 +446,7 @@ def copy_time(folder: Path) -> str | None:
     return None
 
 
-def _is_recent(copy: Path, state: os.stat_result, catalog: Catalog) -> bool:
+def _is_recent(copy: Path, state: os.stat_result, catalog: Catalog, apart: float) -> bool:
     try:
         found = copy.stat()
     except FileNotFoundError:
@@ -456,7 +457,7 @@ def _is_recent(copy: Path, state: os.stat_result, catalog: Catalog) -> bool:
     with suppress(StoreError), reading(copy, "copy") as opened:
         known = opened.slot_count
         is_near = catalog.slot_count - known in range(min(FEW, known // 100))
-        return is_near and 0 <= time.time() - found.st_ctime < APART
+        return is_near and 0 <= time.time() - found.st_ctime < apart
     return False
 
 
