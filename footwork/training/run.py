@@ -111,10 +111,10 @@ def check_run(out: Path, existing: Existing, inputs: Iterable[str | Path | None]
     require_kind("existing", existing, Existing)
     out = folders.followed(out)
     run = out.with_name(f"{out.name}.training")
+    names = [path.name for path in run.iterdir()] if run.is_dir() else [run.name] * run.exists()
     started = False  # by whom but us, if it holds something else as well
     with suppress(ModelError):
         settings = folders.read_json(run / SETTINGS)
-        names = [path.name for path in run.iterdir()]
         own = all(any(fnmatchcase(name, kind) for kind in _OWN_FILES) for name in names)
         started = isinstance(settings, dict) and "replaces" in settings and own
     replaces = existing == "overwrite" or (
@@ -125,7 +125,8 @@ def check_run(out: Path, existing: Existing, inputs: Iterable[str | Path | None]
     if existing == "resume" and not started:
         raise ConfigError(f"No unfinished run of {out} (no {run}). Start it without --resume.")
     folders.require_free(out, replaces, inputs)
-    if not started and run.exists() and (not run.is_dir() or any(run.iterdir())):
+    # Settings half-written are what a kill left before anything was trained.
+    if not started and not all(name.startswith(f".{SETTINGS}.") for name in names):
         raise ConfigError(
             f"The training would work in {run}, which holds something else. Move that away, or "
             f"name another folder than {out}."
@@ -149,7 +150,7 @@ def begin_run(
     run = place.run
     if is_main_process():
         if existing == "overwrite":
-            shutil.rmtree(run, ignore_errors=True)
+            folders.discard_folder(run, place.out)
         run.mkdir(parents=True, exist_ok=True)
         settings = json.loads(json.dumps(settings | {"replaces": place.replaces}))
         former = settings
@@ -243,7 +244,7 @@ def resumable(run: Path, kept: Callable[[Path], str | None] = kept_of) -> Iterat
         refused = isinstance(error, ConfigError | DataError | ModelError) and not begun_before
         standing = kept(run)
         if refused and is_main_process() and standing is None and not checkpoints(run):
-            shutil.rmtree(run, ignore_errors=True)
+            folders.discard_folder(run, run)
         # Without settings the run is not begun, or published: there is nothing to go on with.
         if not caught or not (run / SETTINGS).exists():
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -132,6 +133,27 @@ def test_what_is_published_is_not_resumed_though_a_kill_left_its_run(tmp_path: P
         write_json(tmp_path / folder / name, {"replaces": False})
     with pytest.raises(ConfigError, match="finished: there is nothing to resume"):
         check_run(tmp_path / "out", "resume")
+
+
+def test_a_kill_at_the_beginning_leaves_a_folder_that_a_run_may_begin_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, deletes = tmp_path / "out.training", shutil.rmtree
+    (run / "checkpoint-1").mkdir(parents=True)
+    write_json(run / SETTINGS, {"replaces": False})
+
+    def cut_short(folder: Path, **_: bool) -> None:
+        (folder / SETTINGS).unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        begin_run(check_run(tmp_path / "out", "overwrite"), {}, "overwrite", print)
+    monkeypatch.setattr(shutil, "rmtree", deletes)
+    run.mkdir()
+    (run / f".{SETTINGS}.abc").touch()
+    begin_run(check_run(tmp_path / "out", "overwrite"), {}, "overwrite", print)
+    assert [path.name for path in tmp_path.iterdir()] == [run.name]
 
 
 def test_a_run_goes_on_with_the_settings_it_began_with(tmp_path: Path) -> None:
