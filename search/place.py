@@ -124,7 +124,8 @@ class IndexFolder:
     def left_over(self) -> list[Path]:
         """Temporary files and folders of `footwork.files.folders`, of a process that was killed."""
         inside = [one.glob(form) for one in self.generations() for form in _TEMPORARY_INSIDE]
-        return sorted({*chain(*(self.path.glob(form) for form in _TEMPORARY), *inside)})
+        found = sorted({*chain(*(self.path.glob(form) for form in _TEMPORARY), *inside)})
+        return [path for path in found if not _is_being_written(path)]
 
     def writer(self) -> str | None:
         """Who writes at the moment; None where nobody does."""
@@ -240,6 +241,12 @@ class IndexFolder:
         """Have a generation searched."""
         told = {"kind": KIND, "format": FORMAT, "generation": generation.name}
         write_json(self.path / MANIFEST, told | {"model": asdict(embedder), "dtype": "float32"})
+
+
+def _is_being_written(path: Path) -> bool:
+    """Whether it is of a query that lives, which prepares texts without the right to write."""
+    lock = path.with_name(f"{_TEXTS}.lock")
+    return path.name.startswith(f".{_TEXTS}.") and lock_holder(lock) is not None
 
 
 class ServerPlace:

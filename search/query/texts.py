@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -144,23 +146,30 @@ def prepare_texts(encoder: DualEncoder, folder: Path) -> str | None:
     """
     from footwork.encoder.onnx_export import export_text_tower
 
+    note = None
+    with renewed_texts(folder) as staging:
+        try:
+            tower = staging / _TOWER
+            tower.mkdir()
+            export_text_tower(encoder, tower)
+        except ModelError as error:
+            note = str(error)
+            shutil.rmtree(tower)
+        rows = encoder.encode_texts(reference_prompts(encoder.model_id))
+        np.save(staging / _REFERENCES, rows)
+        write_checksums(staging, KIND)
+    return note
+
+
+@contextmanager
+def renewed_texts(folder: Path) -> Iterator[Path]:
+    """As `renewed_folder`, by one process at a time; `OSError` as of `prepare_texts`."""
     require_no_link(folder)
     followed(folder.parent).mkdir(parents=True, exist_ok=True)
-    note = None
     with exclusive_lock(folder.with_name(f"{folder.name}.lock"), wait=True):
         remove_staging(folder)  # of a process that was killed: one that lives holds the lock
         with renewed_folder(folder) as staging:
-            try:
-                tower = staging / _TOWER
-                tower.mkdir()
-                export_text_tower(encoder, tower)
-            except ModelError as error:
-                note = str(error)
-                shutil.rmtree(tower)
-            rows = encoder.encode_texts(reference_prompts(encoder.model_id))
-            np.save(staging / _REFERENCES, rows)
-            write_checksums(staging, KIND)
-    return note
+            yield staging
 
 
 def load_model(embedder: Embedder, config: EncoderConfig | None = None) -> DualEncoder:

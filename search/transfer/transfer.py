@@ -15,7 +15,6 @@ import numpy as np
 
 from footwork.errors import ConfigError, DataError, ModelError, StoreError
 from footwork.files.faults import Fault, counted, shortened
-from footwork.files.folders import renewed_folder
 from footwork.files.paths import path_line, path_text, user_path
 from footwork.images.finding import has_image_ending, is_visible
 from search.exclusions import Exclusions
@@ -23,7 +22,14 @@ from search.options import ModelOptions, StoreOptions
 from search.paths import is_at_or_below
 from search.place import Place, find_index, find_place
 from search.query.relevance import Relevance
-from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
+from search.query.texts import (
+    Texts,
+    embedder_of,
+    is_prepared,
+    load_model,
+    prepare_texts,
+    renewed_texts,
+)
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, Embedder, Store
 from search.transfer.sources import (
@@ -317,8 +323,7 @@ def _copy_texts(source: Source, folder: Path, embedder: Embedder, transfer: Tran
         return
     old = source.place.texts_folder(embedder) if isinstance(source, IndexSource) else None
     if old is not None and is_prepared(old, embedder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with renewed_folder(folder) as staging:
+        with renewed_texts(folder) as staging:
             shutil.copytree(old, staging, dirs_exist_ok=True)
         return
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -16,6 +17,7 @@ import pyarrow.parquet
 import pytest
 
 from footwork.errors import ConfigError, DataError, FootworkError, StoreError
+from footwork.files.locks import lock_holder
 from search.exclusions import Exclusions
 from search.filters import Filter
 from search.options import ModelOptions, StoreOptions
@@ -80,6 +82,20 @@ def test_a_copy_knows_all_that_the_original_knows(place: IndexFolder, tmp_path: 
         assert new.embedder == old.embedder
         texts = target.texts_folder(new.embedder)
     assert (texts / "tower" / "model.onnx").read_bytes() == b"tower"
+
+
+def test_texts_are_copied_under_the_lock_of_those_who_prepare_them(
+    place: IndexFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, copied = IndexFolder(tmp_path / "target"), shutil.copytree
+
+    def watched(old: Path, new: Path, **options: Any) -> Any:
+        assert lock_holder(new.with_name("texts.lock")) is not None
+        assert not target.left_over()
+        return copied(old, new, **options)
+
+    monkeypatch.setattr(shutil, "copytree", watched)
+    copy_index(IndexSource(place), target)
 
 
 def test_a_second_copy_writes_nothing(place: IndexFolder, tmp_path: Path) -> None:
