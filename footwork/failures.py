@@ -38,11 +38,11 @@ def explain(error: BaseException, words: Sequence[str]) -> tuple[str, int]:
 
     match error:
         case Terminated():
-            return "ended by SIGTERM.", 128 + signal.SIGTERM
+            return f"ended by SIGTERM. {error}".rstrip(), 128 + signal.SIGTERM
         case Interrupted():
             return f"{error}{_resuming(words)}", error.exit_code
         case KeyboardInterrupt():
-            return "interrupted.", INTERRUPTED
+            return f"interrupted. {error}".rstrip(), INTERRUPTED
         case FootworkError():
             return f"error: {error}", error.exit_code
         case CycloptsError():

@@ -131,11 +131,15 @@ def push_folder(folder: Path, repository: str) -> str:
 
     What tells another kind of model by its name, and other weights, leave the repository with it.
     An adapter whose base is only on this machine is a `ConfigError`; where the Hub refuses or
-    cannot be reached, a `ModelError`, and the folder stays as it is.
+    cannot be reached, a `ModelError`, and the folder stays as it is; Ctrl-C tells how to go on.
     """
     if found := adapter_in(folder):
         file, method = found
         _require_public_base(read_json(file)["base_model_name_or_path"], method)
+    later = (
+        f"hf upload {repository} {shell_word(folder)}. That uploads {' and '.join(_WITH_PATHS)} as "
+        "they are, local paths included."
+    )
     try:
         with tempfile.TemporaryDirectory() as name, _bars_on_a_terminal():
             copy_for_upload(folder, Path(name), repository)
@@ -143,13 +147,15 @@ def push_folder(folder: Path, repository: str) -> str:
             upload = huggingface_hub.HfApi().upload_folder
             former = {"repo_id": repository, "delete_patterns": _telling_files()}
             ask_hub(repository, partial(upload, folder_path=name, **former))
+    except KeyboardInterrupt as error:
+        error.args = (f"{folder} is finished, but not uploaded to {repository}. Later: {later}",)
+        raise
     except (OSError, HTTPError, RuntimeError, ValueError) as error:
         status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
         when = "Log in (hf auth login), then" if status in (401, 403) else "Try again later"
         raise ModelError(
             f"{folder} is finished, but could not be uploaded to {repository}: {_said(error)} "
-            f"{when}: hf upload {repository} {shell_word(folder)}. That "
-            f"uploads {' and '.join(_WITH_PATHS)} as they are, local paths included."
+            f"{when}: {later}"
         ) from error
     return address
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import Mock
 
 import pytest
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
@@ -16,6 +18,7 @@ from huggingface_hub.utils import are_progress_bars_disabled
 
 import footwork.models.downloads
 from footwork.errors import ConfigError, ModelError
+from footwork.failures import Terminated, explain
 from footwork.finetuning.card import PLACE
 from footwork.finetuning.upload import (
     create_repository,
@@ -267,3 +270,15 @@ def test_a_hub_that_cannot_be_reached_leaves_the_folder(
     with pytest.raises(ModelError, match=r"Log in \(hf auth login\), then: hf upload owner/name"):
         push_folder(folder, "owner/name")
     assert (folder / "footwork.json").exists()
+
+
+@pytest.mark.parametrize("ended", [KeyboardInterrupt, Terminated])
+def test_a_signal_during_the_upload_is_told_with_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: type[KeyboardInterrupt]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.HfApi", StandInApi)
+    monkeypatch.setattr(StandInApi, "upload_folder", Mock(side_effect=ended))
+    with pytest.raises(ended) as caught:
+        push_folder(build_classifier(tmp_path / "model"), "owner/name")
+    told, _ = explain(caught.value, [])
+    assert re.match(r"(interrupted|ended by SIGTERM)\. .* finished, .*: hf upload owner/n", told)
