@@ -249,6 +249,12 @@ def keep_labels(
         except StoreError as error:
             message = f"{error} To have the labels told and not kept in the index: --no-keep"
             raise StoreError(message) from error
+        store = index.store
+        if isinstance(store, EmbeddedStore) and not store.folder.exists():
+            raise StoreError(
+                f"The index at {index.place} has just been given another model. Run the command "
+                "again, with a --model that fits it or none."
+            )
         waiting: dict[str, dict[str, float]] = {}
         given = 0
         for answer in answers:
@@ -258,9 +264,9 @@ def keep_labels(
                 waiting[absolute_path(answer.path)] = dict(scored)
                 given += 1 + len(answer.labels)
             if given >= _WRITTEN:
-                index.store.write_labels(waiting.items())
+                store.write_labels(waiting.items())
                 waiting, given = {}, 0
-        index.store.write_labels(waiting.items())
-        store = index.store  # a repair goes back to its copy
+        store.write_labels(waiting.items())
+        # A repair goes back to the copy.
         if isinstance(store, EmbeddedStore) and (fault := keep_copy(store.folder, at_once=True)):
             notify(fault)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -159,6 +160,20 @@ def test_labels_are_in_the_copy_at_once_or_it_is_said_why_not(
     monkeypatch.setattr("zeroshot.indexed.keep_copy", kept)
     assert "The catalog was not copied." in run("label", "--index", index, *WORDS).stderr
     kept.assert_called_once_with(index / "generation-1", at_once=True)
+
+
+def test_an_index_that_is_switched_while_it_is_opened_says_so(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def after_a_switch(place: IndexFolder) -> Iterator[None]:
+        place.current().rename(index / "generation-2")
+        yield
+
+    monkeypatch.setattr(IndexFolder, "writing", after_a_switch)
+    told = complaint("label", "--index", index, *WORDS)
+    (index / "generation-2").rename(index / "generation-1")
+    assert f"The index at {index} has just been given another model. Run the command" in told
 
 
 def test_several_labels_keep_their_scores_though_few_are_told(index: Path) -> None:
