@@ -293,9 +293,20 @@ def base_of(folder: Path) -> tuple[str, str | None]:
 
 
 def with_bases(model: Path | str) -> list[str]:
-    """A model and, where it is an adapter of this machine, what it stands over, the last plain."""
-    chain = [str(model)]
+    """A model and, where it is an adapter of this machine, what it stands over, the last plain.
+
+    An adapter that stands over itself, as one that was moved to the place of its base, is a
+    `ModelError`.
+    """
+    chain, seen = [str(model)], set[Path]()
     while adapter_in(folder := user_path(chain[-1])):
+        if folder.resolve() in seen:
+            raise ModelError(
+                f"{folder} is an adapter that stands over itself: `base_model_name_or_path` in "
+                f"{_adapter_file(user_path(chain[-2]))} names it. Put the base back that stood "
+                "there, or write its new place under that name."
+            )
+        seen.add(folder.resolve())
         chain.append(base_of(folder)[0])
     return chain
 
@@ -320,6 +331,7 @@ def _load_base(folder: Path, auto_class: Any) -> Any:
         )
     base_id = (hub.TEXT_PRESETS if texts else hub.IMAGE_PRESETS).get(base_id, base_id)
     try:  # the adapter brings its own head
+        with_bases(folder)
         return _load_whole(auto_class, base_id, options)
     except (ConfigError, ModelError) as error:
         reason = str(error).replace(

@@ -24,6 +24,7 @@ from footwork.models.checkpoints import (
     load_trained,
     model_commit,
     quiet_transformers,
+    with_bases,
 )
 from footwork.models.hub import fetch_model, resolve_model_id
 from footwork.models.image_classifiers import load_image_classifier
@@ -240,6 +241,19 @@ def test_an_adapter_without_its_base_says_where_the_base_was(base: Path, tmp_pat
         assert expected in str(caught.value)
     settle(adapter / "adapter_config.json", base_model_name_or_path=str(moved))
     load_trained(adapter)
+
+
+def test_an_adapter_that_stands_over_itself_is_refused(base: Path, tmp_path: Path) -> None:
+    adapter = build_adapter(tmp_path / "adapter", base)
+    base.rename(tmp_path / "old")
+    adapter.rename(base)
+    other = build_adapter(tmp_path / "other", base.with_name("old"))
+    for named in (base, other):
+        settle(base / "adapter_config.json", base_model_name_or_path=str(named))
+        settle(other / "adapter_config.json", base_model_name_or_path=str(base))
+        for follow in (with_bases, load_trained):
+            with pytest.raises(ModelError, match=r"stands over itself: .*Put the base back"):
+                follow(other)
 
 
 def test_a_model_of_the_hub_loads_from_the_cache_when_the_hub_fails(hub: Hub, bert: Path) -> None:
