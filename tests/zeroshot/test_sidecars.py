@@ -11,7 +11,13 @@ from typing import NamedTuple
 import pytest
 
 from footwork.errors import DataError
-from zeroshot.sorting.sidecars import XmpPacket, sidecars_of, write_sidecar, write_sidecars
+from zeroshot.sorting.sidecars import (
+    XmpPacket,
+    names_beside,
+    sidecars_of,
+    write_sidecar,
+    write_sidecars,
+)
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 NAMES = {
@@ -168,6 +174,13 @@ def test_a_sidecar_without_the_images_ending_is_used_if_it_is_nobody_elses(tmp_p
     before = short.read_bytes()
     assert write_sidecar(photo, ["cat"]) == tmp_path / "photo.jpg.xmp"
     assert short.read_bytes() == before
+
+
+def test_beside_an_image_stand_the_names_that_share_all_of_its_own(tmp_path: Path) -> None:
+    own = ["shot.001", "shot.001.jpg", "shot.001.jpg.json", "shot.001.xmp"]
+    for name in (*own, "shot.xmp", "shot.002.jpg", "shot.0010.jpg", "shot-001.jpg"):
+        (tmp_path / name).touch()
+    assert names_beside()(tmp_path / "shot.001.jpg") == own
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -271,20 +272,22 @@ def write_sidecar(
 
 
 def names_beside() -> Callable[[Path], Sequence[str]]:
-    """Gives the names in an image's folder that begin like its own, up to a dot.
+    """Gives the names in an image's folder that begin like its own, up to its last dot.
 
-    Each folder is listed once.
+    Each folder is listed once, and each name filed under its beginnings up to every dot: many may
+    share the first of these, as shot.0001.png does.
     """
 
     def by_beginning(folder: Path) -> dict[str, list[str]]:
         names = defaultdict(list)
         with suppress(OSError), os.scandir(folder) as entries:
             for name in sorted(entry.name for entry in entries):
-                names[name.partition(".")[0]].append(name)
+                for beginning in accumulate(name.split("."), "{}.{}".format):
+                    names[beginning].append(name)
         return names
 
     names_in = cache(by_beginning)
-    return lambda image: names_in(image.parent).get(image.name.partition(".")[0], ())
+    return lambda image: names_in(image.parent).get(image.stem, ())
 
 
 def sidecars_of(image: Path, beside: Iterable[str] | None = None) -> tuple[Path, ...]:
