@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -162,43 +162,54 @@ def recognise(
     told after each how many are hashed, and of how many.
     """
     candidates = [*found.added, *found.changed]
-    known: dict[int, list[ImageRecord]] = defaultdict(list)
+    at: dict[tuple[str, int], ImageRecord] = {}
+    known: dict[str, list[ImageRecord]] = defaultdict(list)
     for record in store.same_size({record.size for record in candidates}):
-        known[record.size].append(record)
-    doubtful = [record for record in candidates if record.size in known]
-    found.unknown = [record for record in candidates if record.size not in known]
-    gone, taken = {record.path for record in found.missing}, set[str]()
-    here = {move.record.path for move in found.moves} | {one.path for one in candidates}
-    away = _missing_roots(store)
+        at[record.path, record.size] = record
+        known[record.content].append(record)
+    sizes = {size for _, size in at}
+    doubtful = [record for record in candidates if record.size in sizes]
+    found.unknown = [record for record in candidates if record.size not in sizes]
+    left = _left_places(store, found)
+    free: dict[str, Iterator[ImageRecord]] = {}
     hashed = decoded_ahead(doubtful, lambda one: content_hash(Path(one.path)), DISK_READERS)
     for count, (record, content) in enumerate(hashed, 1):
         on_progress(count, len(doubtful))
-        alike = known[record.size]
+        before = at.get((record.path, record.size))
         if isinstance(content, ImageError):
-            before = next((one for one in alike if one.path == record.path), None)
             if before is not None and before.mtime_ns == record.mtime_ns and before.present:
                 # It cannot be read now; the store keeps what it knows of it.
                 found.summary.unreadable.append(replace(record, fault=content.reason))
             else:
                 found.unknown.append(record)
             continue
-        same = [one for one in alike if one.content == content]
-        sources = [one for one in same if one.path == record.path]
-        only_away = all(is_within(one.path, away) for one in same)  # else it is a copy of another
-        sources += (
-            one
-            for one in same
-            if one.path not in taken
-            and one.path not in here
-            and (only_away or one.path in gone or not one.present)
-        )
-        if sources:
-            taken.add(sources[0].path)
-            _move(found, sources[0], record)
+        same = known.get(content, [])
+        if before is None or before.content != content:
+            before = next(free.setdefault(content, left(same)), None)
+        if before is not None:
+            _move(found, before, record)
         elif same:
             found.copied.append((_renewed(same[0], record), same[0].path))
         else:
             found.unknown.append(record)
+
+
+def _left_places(
+    store: Store, found: Differences
+) -> Callable[[Sequence[ImageRecord]], Iterator[ImageRecord]]:
+    """Gives, of images of one content, those whose place a file that is found elsewhere takes."""
+    gone = {record.path for record in found.missing}
+    here = {one.path for one in (*found.added, *found.changed)}
+    here |= {move.record.path for move in found.moves}
+    away = _missing_roots(store)
+
+    def left(same: Sequence[ImageRecord]) -> Iterator[ImageRecord]:
+        only_away = all(is_within(one.path, away) for one in same)  # else it is a copy of another
+        for one in same:
+            if one.path not in here and (only_away or one.path in gone or not one.present):
+                yield one
+
+    return left
 
 
 def _missing_roots(store: Store) -> list[str]:

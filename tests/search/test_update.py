@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -18,6 +21,8 @@ import pytest
 from footwork.errors import DataError, StoreError
 from search.records import ImageRecord
 from search.store.embedded.store import EmbeddedStore
+from search.store.protocol import Store
+from search.update.differences import Differences, recognise
 from search.update.reading import FileReading, read_whole
 from tests.pictures import encoded, quarters
 from tests.search.collections import (
@@ -54,6 +59,26 @@ def test_what_is_known_of_a_file_is_kept(store: EmbeddedStore, tmp_path: Path) -
     assert (record.size, record.mtime_ns) == (path.stat().st_size, path.stat().st_mtime_ns)
     assert len(record.content) == 64
     assert record.date is not None
+
+
+def test_of_many_copies_of_one_content_each_is_looked_at_a_few_times(tmp_path: Path) -> None:
+    class Counted(ImageRecord):
+        reads = 0
+
+        def __getattribute__(self, name: str) -> object:
+            Counted.reads += name == "content"
+            return super().__getattribute__(name)
+
+    content = hashlib.sha256(b"same").hexdigest()
+    gone = [Counted(path=f"/gone/{n}", size=4, mtime_ns=0, content=content) for n in range(100)]
+    added = [ImageRecord(path=str(tmp_path / f"{n}"), size=4, mtime_ns=0) for n in range(101)]
+    for record in added:
+        Path(record.path).write_bytes(b"same")
+    found = Differences(added=added, missing=[*gone])
+    recognise(cast(Store, SimpleNamespace(same_size=lambda _: gone)), found)
+    assert [move.old_path for move in found.moves] == [record.path for record in gone]
+    assert [(new.path, old) for new, old in found.copied] == [(added[-1].path, "/gone/0")]
+    assert Counted.reads < 10 * len(gone)
 
 
 def test_a_changed_file_is_embedded_again(store: EmbeddedStore, tmp_path: Path) -> None:
