@@ -94,14 +94,14 @@ class Examples:
             return self
         known = set(names)
         unknown = [next((one for one in row if one not in known), None) for row in self.targets]
-        counts = Counter(unknown)
-        reasons = [
-            label
-            and f"label {label!r} is not among {whose} ({shortened(names)}); "
-            f"it stands in {counted(counts[label], 'row')}"
-            for label in unknown
-        ]
-        return self.without(reasons, UNSEEN_LABEL)
+        theirs = shortened(map(labels.cut, names))
+        reasons = {
+            label: f"label {labels.cut(label)!r} is not among {whose} ({theirs}); "
+            f"it stands in {counted(count, 'row')}"
+            for label, count in Counter(unknown).items()
+            if label is not None
+        }
+        return self.without([label and reasons[label] for label in unknown], UNSEEN_LABEL)
 
     def encoded(self, names: Sequence[str], task: str) -> Examples:
         """With targets in the place of labels as written."""

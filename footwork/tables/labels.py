@@ -100,7 +100,7 @@ def _read_cell(value: Any) -> Cell:
         try:
             listed = list_of(value)
         except ValueError:
-            return Fault(f"its label cannot be read as a list: {value[:_SHOWN_CHARACTERS]!r}")
+            return Fault(f"its label cannot be read as a list: {cut(value)!r}")
         value = value if listed is None else listed
     several = value if isinstance(value, (list, tuple)) else [value]
     # What has dimensions is an array of numpy.
@@ -115,6 +115,12 @@ def _read_cell(value: Any) -> Cell:
     except UnicodeEncodeError:
         return Fault("its label holds half a surrogate pair, which is no character")
     return texts if several is value else texts[0] if texts else None
+
+
+def cut(label: str) -> str:
+    """A label as messages give it: where the column is a wrong one it may be a long text."""
+    most = _SHOWN_CHARACTERS
+    return label if len(label) <= most else f"{label[: most - 1]}…"
 
 
 def read_bits(cell: Cell, width: int) -> list[bool] | None:
@@ -170,7 +176,7 @@ def _several(cell: str | list[str], kind: LabelKind) -> list[str] | Fault:
 
 def _amount(labels: list[str], kind: LabelKind) -> list[str] | Fault:
     text = pointed(labels[0], kind.decimal_comma) if len(labels) == 1 else ""
-    shown = labels[0] if len(labels) == 1 else labels
+    shown = cut(labels[0]) if len(labels) == 1 else labels
     if not is_number(text):
         return Fault(f"label {shown!r} is not a number")
     if abs(float(text)) > _LARGEST_TARGET:
@@ -301,7 +307,8 @@ def _divided(texts: Sequence[str], source: str) -> LabelKind:
 
 def _by_separator(texts: Sequence[str], found: str) -> LabelKind:
     example = max(texts, key=lambda text: text.count(found))
-    note = f"Labels such as {example!r} are several, divided by {found!r}: multi-label (--task)."
+    such = f"Labels such as {cut(example)!r} are several"
+    note = f"{such}, divided by {found!r}: multi-label (--task)."
     return LabelKind(MULTI_LABEL, found, notes=(note,))
 
 
@@ -344,8 +351,8 @@ def _separated_kind(texts: Sequence[str], source: str, stated: str | None) -> La
     amounts = len(decimals) == 1 and all(is_number(pointed(text, True)) for text in texts)
     if found == "," and amounts:
         raise DataError(
-            f"Labels of {source} such as {example!r} may be numbers with a decimal comma, or two "
-            "labels. State --task regression, --task multi or --task single."
+            f"Labels of {source} such as {cut(example)!r} may be numbers with a decimal comma, or "
+            "two labels. State --task regression, --task multi or --task single."
         )
     return _by_separator(texts, found)
 

@@ -421,6 +421,15 @@ def test_an_unseen_class_is_told_with_its_rows(tmp_path: Path) -> None:
         load_data(data, SKIP)
 
 
+def test_rows_of_a_wrong_label_column_share_one_short_reason_for_each_label(tmp_path: Path) -> None:
+    train = rows_of([letter * 10**4 for letter in "abc"] * 4)
+    data = folder_of(tmp_path / "set", train=train, dev=rows_of(["a" * 10**4, *["z" * 10**4] * 3]))
+    reasons = [one.reason for one in load_data(data, SKIP).skipped]
+    assert len(reasons) == 3
+    assert len(set(map(id, reasons))) == 1
+    assert len(reasons[0]) < 400
+
+
 def test_of_several_splits_only_the_judged_one_is_read(tmp_path: Path) -> None:
     data = folder_of(tmp_path / "set", train=rows_of(["a"]), test=rows_of(["a", "b"]))
     Path(data, "train.csv").write_text("text,label\nso,a,b,c\n")

@@ -12,7 +12,7 @@ import numpy as np
 
 from footwork.class_names import look_alike
 from footwork.files.faults import counted, shortened
-from footwork.tables.labels import MULTI_LABEL, REGRESSION
+from footwork.tables.labels import MULTI_LABEL, REGRESSION, cut
 from textclf.data import UNSEEN_LABEL, Examples, TextData, lacks_text, text_groups
 
 _FEW_ROWS = 10
@@ -90,8 +90,9 @@ def class_findings(data: TextData) -> Iterator[Finding]:
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     if counts[most] >= _IMBALANCE * max(counts[least], 1):
         message = (
-            f"Classes are unbalanced: {most!r} has {counts[most]} training rows, {least!r} "
-            f"{counts[least]}. Look at macro F1, not at accuracy; class weights may help."
+            f"Classes are unbalanced: {cut(most)!r} has {counts[most]} training rows, "
+            f"{cut(least)!r} {counts[least]}. Look at macro F1, not at accuracy; class weights may "
+            "help."
         )
         yield Finding("imbalance", "warning", message)
 
@@ -221,7 +222,7 @@ def class_counts(data: TextData, split: str) -> dict[str, int]:
 
 
 def _list(names: Sequence[str]) -> str:
-    return shortened((f"'{name}'" for name in names), _SHOWN_LABELS)
+    return shortened((f"'{cut(name)}'" for name in names), _SHOWN_LABELS)
 
 
 def _classes(count: int) -> str:
