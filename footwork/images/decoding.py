@@ -315,6 +315,8 @@ def _mended(
         raise error
     if content.startswith(_PNG):
         whole, lost = _whole_png(content)
+        if not whole:
+            raise error
         picture = _decoded(BytesIO(whole), side)
     elif is_cut:
         # What the missing bytes decide differs with what takes their place.
@@ -363,6 +365,8 @@ def _noise(content: bytes, length: int) -> bytes:
 def _whole_png(content: bytes) -> tuple[bytes, float]:
     """The pixels of a PNG without its remarks and further pictures, and how much is missing.
 
+    Of one that lacks more than `MOST_LOST` nothing is made: a few bytes may claim a gigabyte.
+
     Source: https://www.w3.org/TR/png-3/, sections 5.3, 7.2 and 8.1.
     """
     head, kept, packed = b"", [], []
@@ -378,7 +382,8 @@ def _whole_png(content: bytes) -> tuple[bytes, float]:
     with suppress(zlib.error):  # what comes before is sound
         for part in packed:
             rows += stream.decompress(part, length - len(rows) + 1)
-    lost = max(0.0, 1 - len(rows) / length)
+    if (lost := max(0.0, 1 - len(rows) / length)) > MOST_LOST:
+        return b"", lost
     rows += bytes(max(0, length - len(rows)))
     pixels = _chunk(b"IDAT", zlib.compress(rows, 1))
     parts = (_PNG, _chunk(b"IHDR", head), *kept, pixels, _chunk(b"IEND", b""))

@@ -175,6 +175,17 @@ def test_a_mended_png_is_no_bomb() -> None:
     assert reason(b"\x89PNG\r\n\x1a\n" + b"".join(parts)).startswith("it is no picture")
 
 
+def test_nothing_is_made_of_a_png_that_claims_much_and_holds_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[bytes] = []
+    monkeypatch.setattr(decoding.zlib, "compress", lambda rows, _: made.append(rows) or b"")
+    head = struct.pack(">IIBBBBB", 500, 500, 8, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", head), chunk(b"IDAT", b"\x78\x9c")
+    assert reason(b"\x89PNG\r\n\x1a\n" + b"".join(parts)).startswith("it is truncated")
+    assert made == []
+
+
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_whatever_happens_to_its_bytes_a_file_ends_as_a_picture_or_a_reason(
     format_name: str,
