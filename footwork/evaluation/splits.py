@@ -117,11 +117,11 @@ def return_unseen(held: BoolArray, groups: IntArray, targets: AnyArray, task: st
         return held
     held = held.copy()
     if task == MULTI_LABEL:
-        present = targets.astype(np.float64) > 0
+        unseen = np.flatnonzero((targets[held] > 0).any(axis=0) & ~(targets[~held] > 0).any(axis=0))
     else:
-        present = targets.astype(np.int64)[:, None] == np.unique(targets.astype(np.int64))
-    for column in np.flatnonzero(present[held].any(axis=0) & ~present[~held].any(axis=0)):
-        if not present[~held, column].any():
-            row = np.flatnonzero(held & present[:, column])[0]
-            held[groups == groups[row]] = False
+        unseen = np.setdiff1d(targets[held], targets[~held])
+    for name in unseen:
+        present = targets[:, name] > 0 if task == MULTI_LABEL else targets == name
+        if not present[~held].any():
+            held[groups == groups[np.flatnonzero(held & present)[0]]] = False
     return held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,16 @@ def test_every_class_of_validation_is_in_training(task: str, seed: int) -> None:
     assert held.any()
     assert not (present[held].any(axis=0) & ~present[~held].any(axis=0)).any()
     assert not set(groups[held]) & set(groups[~held])
+
+
+def test_giving_back_what_training_lacks_holds_no_table_of_rows_by_classes() -> None:
+    rows = np.arange(4000)
+    tracemalloc.start()
+    held = return_unseen(rows < 50, rows, rows, SINGLE_LABEL)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert not held.any()
+    assert peak < 4_000_000
 
 
 def test_a_class_with_one_row_stays_in_training(tmp_path: Path) -> None:
