@@ -194,27 +194,30 @@ def spearman(targets: AnyArray, predictions: AnyArray, weights: AnyArray) -> Dou
     return ratio(xy, np.sqrt(xx * yy))
 
 
-def average_precision(targets: BoolArray, scores: AnyArray, weights: AnyArray) -> DoubleArray:
+def places_among(targets: BoolArray, scores: AnyArray) -> IntArray:
+    """Rank the rows of one label, (N,), by its distinct scores of positives, from the highest.
+
+    A row that scores as a positive, or above it and below the next, has its place; one that scores
+    below them all has the place after the last.
+    """
+    return np.searchsorted(np.unique(-scores[targets]), -scores)
+
+
+def average_precision(targets: BoolArray, places: IntArray, weights: AnyArray) -> DoubleArray:
     """Average the precision over the positives of one label, ties taken together.
 
-    Of targets and scores, (N,), and how often each row counts, (N, R): shape (R,), NaN without a
-    positive row.
+    Of targets and `places_among`, (N,), and how often each row counts, (N, R): shape (R,), NaN
+    without a positive row.
     """
-    order = np.argsort(-scores, kind="stable")
-    positives = np.nonzero(targets[order])[0]
-    if not len(positives):
-        return np.full(weights.shape[1], np.nan)
-    falling = -scores[order]
-    ends, first = np.unique(
-        np.searchsorted(falling, falling[positives], side="right"), return_index=True
-    )
-    counted = weights[order[: ends[-1]]]
-    segments = np.concatenate(([0], ends[:-1]))
-    seen = np.cumsum(np.add.reduceat(counted, segments, axis=0), axis=0, dtype=np.float64)
-    gained = np.add.reduceat(counted[positives], first, axis=0)
-    found = np.cumsum(gained, axis=0, dtype=np.float64)
-    precision = np.nan_to_num(ratio(found, seen))
-    return ratio((precision * gained).sum(axis=0), found[-1])
+    hits = places[targets]
+    size, precisions = int(hits.max(initial=-1)) + 1, np.full(weights.shape[1], np.nan)
+    for resample, often in enumerate(weights.T if size else ()):
+        seen = np.bincount(places, often, size + 1)[:size].cumsum()
+        gained = np.bincount(hits, often[targets], size)
+        found = gained.cumsum()
+        if found[-1]:
+            precisions[resample] = (found / np.maximum(seen, 1) * gained).sum() / found[-1]
+    return precisions
 
 
 # Intervals

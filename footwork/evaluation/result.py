@@ -287,7 +287,7 @@ def quick_metrics(task: str, targets: AnyArray, logits: AnyArray) -> dict[str, f
         scores = {
             **metrics.multi_label_scores(_multi_label_counts(decisions.sum(axis=0))),
             "accuracy": decisions[:, -1].mean(),
-            "mean_average_precision": _average_precisions(wanted, logits, once)[0],
+            "mean_average_precision": _average_precisions(wanted, logits)(once)[0],
             "loss": (softplus - logits * wanted).mean(),
         }
     else:
@@ -356,7 +356,7 @@ def _multi_label_intervals(
     scores["accuracy"] = metrics.share_interval(right, len(targets), drawn[:, -1] / len(targets))
     return scores | _reranked_interval(
         "mean_average_precision",
-        lambda weights: _average_precisions(targets, logits, weights),
+        _average_precisions(targets, logits),
         logits.shape,
         ranks,
     )
@@ -396,10 +396,15 @@ def _multi_label_counts(sums: AnyArray) -> ClassCounts:
     return ClassCounts(*np.split(sums[..., :-1], 3, axis=-1))
 
 
-def _average_precisions(targets: BoolArray, logits: DoubleArray, weights: AnyArray) -> DoubleArray:
+def _average_precisions(
+    targets: BoolArray, logits: DoubleArray
+) -> Callable[[AnyArray], DoubleArray]:
+    """Their mean over the labels, of weights (N, R); the rows are ranked once for all resamples."""
     columns = zip(targets.T, logits.T, strict=True)
-    precisions = [metrics.average_precision(*column, weights) for column in columns]
-    return metrics.mean_defined(np.stack(precisions, axis=1))
+    ranked = [(wanted, metrics.places_among(wanted, scores)) for wanted, scores in columns]
+    return lambda weights: metrics.mean_defined(
+        np.stack([metrics.average_precision(*one, weights) for one in ranked], axis=1)
+    )
 
 
 def _intervals(

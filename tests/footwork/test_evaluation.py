@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from footwork.errors import DataError, ModelError
+from footwork.evaluation import metrics
 from footwork.evaluation.calibration import GivenCalibration, merged_bins, reliability_bins
 from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics, worst_classes
@@ -139,6 +140,18 @@ def test_what_is_undefined_counts_nothing_for_choosing() -> None:
     quick = quick_metrics(REGRESSION, np.ones(5), np.arange(5.0)[:, None])
     assert (quick["r2"], quick["pearson"], quick["spearman"]) == (0.0, 0.0, 0.0)
     assert quick_metrics(MULTI, np.zeros((3, 2)), -np.ones((3, 2)))["micro_f1"] == 0.0
+
+
+def test_rows_are_ranked_once_a_label_and_not_for_each_resample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ranked: list[int] = []
+    unique = np.unique
+    monkeypatch.setattr(metrics, "_CHUNK_CELLS", 1)
+    monkeypatch.setattr(metrics.np, "unique", lambda x, **k: ranked.append(1) or unique(x, **k))
+    task, names, targets, logits = multi_case()
+    evaluate_logits(task, names, targets, logits, GivenCalibration())
+    assert len(ranked) < 20
 
 
 def test_thresholds_of_labels_are_found_and_judged_on_other_rows() -> None:
