@@ -1,7 +1,8 @@
 """Values and cells: what JSON and Parquet store, and what stands in a delimited table.
 
 A spreadsheet takes a cell that begins like a formula for one, and runs it, whoever named the file.
-A single quote before it makes it a text.
+A single quote before it makes it a text. A file that is opened with another separator than its own
+falls into other cells, which may begin like formulas: no quote before the whole helps there.
 
 Source: CSV injection, owasp.org/www-community/attacks/CSV_Injection.
 """
