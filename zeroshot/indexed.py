@@ -251,10 +251,7 @@ def keep_labels(
             raise StoreError(message) from error
         store = index.store
         if isinstance(store, EmbeddedStore) and not store.folder.exists():
-            raise StoreError(
-                f"The index at {index.place} has just been given another model. Run the command "
-                "again, with a --model that fits it or none."
-            )
+            raise StoreError(f"The index at {index.place} now has another model. Run it again.")
         waiting: dict[str, dict[str, float]] = {}
         given = 0
         for answer in answers:

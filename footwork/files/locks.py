@@ -39,6 +39,8 @@ def exclusive_lock(path: Path, *, wait: bool = False) -> Iterator[None]:
                 if told or not left:
                     raise LockedByOther(_holder(told)) from error
                 time.sleep(_PAUSE)  # nobody has it for long who does not say so: `lock_holder`
+        if not (wait or os.fstat(file.fileno()).st_nlink):  # whoever had it has deleted it
+            raise LockedByOther(_holder(b""))
         file.truncate(0)
         since = datetime.now(UTC).astimezone().isoformat(" ", "seconds")
         holder = {"pid": os.getpid(), "host": platform.node(), "since": since}

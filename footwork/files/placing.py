@@ -50,7 +50,7 @@ def place_file(source: Path, target: Path, how: How, part: str | None = None) ->
         _copy(source, target, part)
         try:
             _require_identical(source, target)
-            _flush_names(target.parent)  # a power cut may keep the deletion, and not yet the name
+            flush(target.parent)  # a power cut may keep the deletion, and not yet the name
             source.unlink()
         except OSError:
             target.unlink()
@@ -122,14 +122,6 @@ def _copy_facts(source: int, copy: int) -> None:
 def _require_identical(source: Path, target: Path) -> None:
     if not are_identical(source, target):
         raise OSError(errno.EIO, "the copy differs from its source")
-
-
-def _flush_names(folder: Path) -> None:
-    try:
-        flush(folder)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network storages know it not
-            raise
 
 
 def _rename(source: Path, target: Path) -> None:

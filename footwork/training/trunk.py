@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -245,17 +245,14 @@ def _remembered(
 
 def _has_made(path: Path, size: int) -> bool:
     """Make a file of zeros, unless it would take too much of the disk: whether it is there."""
-    if size > _SHARE * shutil.disk_usage(path.parent).free:
-        return False
-    try:
-        with path.open("wb") as file:
+    if size <= _SHARE * shutil.disk_usage(path.parent).free:
+        with suppress(OSError), path.open("wb") as file:  # a quota tells nothing before
             file.truncate(size)
             if sys.platform == "linux":  # where a hole has no room, writing to its map is SIGBUS
                 os.posix_fallocate(file.fileno(), 0, size)
-    except OSError:  # a quota tells nothing before
+            return True
         path.unlink(missing_ok=True)
-        return False
-    return True
+    return False
 
 
 def _with_states(job: TrainingJob, states: _States) -> TrainingJob:

@@ -147,7 +147,7 @@ def prepare_texts(encoder: DualEncoder, folder: Path) -> str | None:
     from footwork.encoder.onnx_export import export_text_tower
 
     note = None
-    with renewed_texts(folder) as staging:
+    with new_texts(folder) as staging:
         try:
             tower = staging / _TOWER
             tower.mkdir()
@@ -162,7 +162,7 @@ def prepare_texts(encoder: DualEncoder, folder: Path) -> str | None:
 
 
 @contextmanager
-def renewed_texts(folder: Path) -> Iterator[Path]:
+def new_texts(folder: Path) -> Iterator[Path]:
     """As `renewed_folder`, by one process at a time; `OSError` as of `prepare_texts`."""
     require_no_link(folder)
     followed(folder.parent).mkdir(parents=True, exist_ok=True)

@@ -22,14 +22,7 @@ from search.options import ModelOptions, StoreOptions
 from search.paths import is_at_or_below
 from search.place import Place, find_index, find_place
 from search.query.relevance import Relevance
-from search.query.texts import (
-    Texts,
-    embedder_of,
-    is_prepared,
-    load_model,
-    prepare_texts,
-    renewed_texts,
-)
+from search.query.texts import Texts, embedder_of, is_prepared, load_model, new_texts, prepare_texts
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, Embedder, Store
 from search.transfer.sources import (
@@ -323,7 +316,7 @@ def _copy_texts(source: Source, folder: Path, embedder: Embedder, transfer: Tran
         return
     old = source.place.texts_folder(embedder) if isinstance(source, IndexSource) else None
     if old is not None and is_prepared(old, embedder):
-        with renewed_texts(folder) as staging:
+        with new_texts(folder) as staging:
             shutil.copytree(old, staging, dirs_exist_ok=True)
         return
     try:

@@ -192,6 +192,18 @@ def test_what_decides_nothing_yet_may_change_when_a_run_goes_on(tmp_path: Path) 
         begin_run(place, begun, "resume", print)
 
 
+def test_a_lock_that_its_holder_deletes_as_it_is_locked_is_not_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deleted_before(*_: object) -> None:
+        (tmp_path / ".out.training.lock").unlink()
+
+    monkeypatch.setattr("footwork.files.locks.fcntl.flock", deleted_before)
+    said = "Another process trains into .*Wait for it"
+    with pytest.raises(ConfigError, match=said), locked(tmp_path / "out.training"):
+        pass
+
+
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (

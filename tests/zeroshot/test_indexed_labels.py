@@ -173,7 +173,7 @@ def test_an_index_that_is_switched_while_it_is_opened_says_so(
     monkeypatch.setattr(IndexFolder, "writing", after_a_switch)
     told = complaint("label", "--index", index, *WORDS)
     (index / "generation-2").rename(index / "generation-1")
-    assert f"The index at {index} has just been given another model. Run the command" in told
+    assert f"The index at {index} now has another model. Run it again" in told
 
 
 def test_several_labels_keep_their_scores_though_few_are_told(index: Path) -> None:

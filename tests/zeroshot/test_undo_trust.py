@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import shutil
 import stat
 from pathlib import Path
@@ -181,11 +182,12 @@ def test_a_move_to_another_disk_deletes_nothing_whose_new_name_is_not_flushed(
     planted(tmp_path, {"here/1.jpg": "one", "sorted/2.jpg": "two"})
     source, target = (tmp_path / name / "1.jpg" for name in ("here", "sorted"))
 
-    def refused(folder: Path) -> None:
-        assert (folder, source.exists(), target.exists()) == (target.parent, True, True)
-        raise OSError(code, "refused")
+    def refused(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            assert (source.exists(), target.exists()) == (True, True)
+            raise OSError(code, "refused")
 
-    monkeypatch.setattr("footwork.files.placing.flush", refused)
+    monkeypatch.setattr(os, "fsync", refused)
     with two_disks("sorted"):
         code = errno.EIO
         with pytest.raises(OSError, match="refused"):
