@@ -87,12 +87,13 @@ def test_a_copy_knows_all_that_the_original_knows(place: IndexFolder, tmp_path: 
 def test_texts_are_copied_under_the_lock_of_those_who_prepare_them(
     place: IndexFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target, copied = IndexFolder(tmp_path / "target"), shutil.copytree
+    target = IndexFolder(tmp_path / "target")
 
     def watched(old: Path, new: Path, **options: Any) -> Any:
         assert lock_holder(new.with_name("texts.lock")) is not None
         assert not target.left_over()
-        return copied(old, new, **options)
+        monkeypatch.undo()
+        return shutil.copytree(old, new, **options)
 
     monkeypatch.setattr(shutil, "copytree", watched)
     copy_index(IndexSource(place), target)
