@@ -396,9 +396,7 @@ def _multi_label_counts(sums: AnyArray) -> ClassCounts:
     return ClassCounts(*np.split(sums[..., :-1], 3, axis=-1))
 
 
-def _average_precisions(
-    targets: BoolArray, logits: DoubleArray
-) -> Callable[[AnyArray], DoubleArray]:
+def _average_precisions(targets: BoolArray, logits: AnyArray) -> Callable[[AnyArray], DoubleArray]:
     """Their mean over the labels, of weights (N, R); the rows are ranked once for all resamples."""
     columns = zip(targets.T, logits.T, strict=True)
     ranked = [(wanted, metrics.places_among(wanted, scores)) for wanted, scores in columns]

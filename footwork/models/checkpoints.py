@@ -295,8 +295,7 @@ def base_of(folder: Path) -> tuple[str, str | None]:
 def with_bases(model: Path | str) -> list[str]:
     """A model and, where it is an adapter of this machine, what it stands over, the last plain.
 
-    An adapter that stands over itself, as one that was moved to the place of its base, is a
-    `ModelError`.
+    One that stands over itself, as if moved to the place of its base, is a `ModelError`.
     """
     chain, seen = [str(model)], set[Path]()
     while adapter_in(folder := user_path(chain[-1])):

@@ -119,8 +119,7 @@ def _read_cell(value: Any) -> Cell:
 
 def cut(label: str) -> str:
     """A label as messages give it: where the column is a wrong one it may be a long text."""
-    most = _SHOWN_CHARACTERS
-    return label if len(label) <= most else f"{label[: most - 1]}…"
+    return label if len(label) <= _SHOWN_CHARACTERS else f"{label[: _SHOWN_CHARACTERS - 1]}…"
 
 
 def read_bits(cell: Cell, width: int) -> list[bool] | None:
@@ -306,9 +305,8 @@ def _divided(texts: Sequence[str], source: str) -> LabelKind:
 
 
 def _by_separator(texts: Sequence[str], found: str) -> LabelKind:
-    example = max(texts, key=lambda text: text.count(found))
-    such = f"Labels such as {cut(example)!r} are several"
-    note = f"{such}, divided by {found!r}: multi-label (--task)."
+    example = cut(max(texts, key=lambda text: text.count(found)))
+    note = f"Labels such as {example!r} are several, divided by {found!r}: multi-label (--task)."
     return LabelKind(MULTI_LABEL, found, notes=(note,))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -170,7 +170,8 @@ def recognise(
     sizes = {size for _, size in at}
     doubtful = [record for record in candidates if record.size in sizes]
     found.unknown = [record for record in candidates if record.size not in sizes]
-    left = _left_places(store, found)
+    gone, away = {record.path for record in found.missing}, _missing_roots(store)
+    here = {move.record.path for move in found.moves} | {one.path for one in candidates}
     free: dict[str, Iterator[ImageRecord]] = {}
     hashed = decoded_ahead(doubtful, lambda one: content_hash(Path(one.path)), DISK_READERS)
     for count, (record, content) in enumerate(hashed, 1):
@@ -185,7 +186,7 @@ def recognise(
             continue
         same = known.get(content, [])
         if before is None or before.content != content:
-            before = next(free.setdefault(content, left(same)), None)
+            before = next(free.setdefault(content, _left(same, here, gone, away)), None)
         if before is not None:
             _move(found, before, record)
         elif same:
@@ -194,22 +195,14 @@ def recognise(
             found.unknown.append(record)
 
 
-def _left_places(
-    store: Store, found: Differences
-) -> Callable[[Sequence[ImageRecord]], Iterator[ImageRecord]]:
-    """Gives, of images of one content, those whose place a file that is found elsewhere takes."""
-    gone = {record.path for record in found.missing}
-    here = {one.path for one in (*found.added, *found.changed)}
-    here |= {move.record.path for move in found.moves}
-    away = _missing_roots(store)
-
-    def left(same: Sequence[ImageRecord]) -> Iterator[ImageRecord]:
-        only_away = all(is_within(one.path, away) for one in same)  # else it is a copy of another
-        for one in same:
-            if one.path not in here and (only_away or one.path in gone or not one.present):
-                yield one
-
-    return left
+def _left(
+    same: Sequence[ImageRecord], here: Set[str], gone: Set[str], away: Sequence[str]
+) -> Iterator[ImageRecord]:
+    """Images of one content whose place a file takes that is found elsewhere."""
+    only_away = all(is_within(one.path, away) for one in same)  # else it is a copy of another
+    for one in same:
+        if one.path not in here and (only_away or one.path in gone or not one.present):
+            yield one
 
 
 def _missing_roots(store: Store) -> list[str]:
