@@ -4,39 +4,37 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-Before = TypeVar("Before")
+Block = AbstractContextManager[None]
 
 
-@dataclass(slots=True)
-class ProcessSetting(Generic[Before]):
-    """What holds for all threads of the process, and is another while some are within a block.
+def entered_once(block: Callable[[], Block]) -> Callable[[], Block]:
+    """Have a block entered by the first of the threads that are within at once, left by the last.
 
-    The first one to enter remembers what it found, and the last one to leave puts that back.
+    So what it changes for all threads of the process is in the end what the first one found.
     """
-
-    change: Callable[[], Before]
-    """Gives what was found."""
-    restore: Callable[[Before], Any]
-    _before: list[Before] = field(default_factory=list)
-    _lock: Any = field(default_factory=Lock)
+    lock, entered, inside = Lock(), ExitStack(), 0
 
     @contextmanager
-    def changed(self) -> Iterator[None]:
-        """Within the block it is changed."""
-        with self._lock:
-            self._before.append(self._before[0] if self._before else self.change())
+    def joined() -> Iterator[None]:
+        nonlocal inside
+        with lock:
+            if not inside:
+                entered.enter_context(block())
+            inside += 1
         try:
             yield
         finally:
-            with self._lock:
-                before = self._before.pop()
-                if not self._before:
-                    self.restore(before)
+            with lock:
+                inside -= 1
+                if not inside:
+                    entered.close()
+
+    return joined
 
 
 @dataclass(frozen=True, slots=True)

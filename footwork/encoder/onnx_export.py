@@ -8,7 +8,8 @@ import logging
 import re
 import string
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import nn
 from footwork.encoder.dual import DualEncoder, TextTower
 from footwork.encoder.onnx_text import GRAPH, OUTPUT, TOKENIZER, OnnxTextTower, TextSettings
 from footwork.errors import ModelError, first_line
-from footwork.processes import ProcessSetting
+from footwork.processes import entered_once
 from footwork.prompts.none_of_these import REFERENCE_WORDS
 
 
@@ -176,22 +177,18 @@ def _not_exportable(tower: TextTower, reason: str) -> ModelError:
     )
 
 
-def _hush() -> tuple[list[int], warnings.catch_warnings[None]]:
-    before = [each.level for each in _TELLING], warnings.catch_warnings()
-    for each in _TELLING:
+@entered_once
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Within the block the exporter tells nothing of its own affairs."""
+    telling = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
+    levels = [each.level for each in telling]
+    for each in telling:
         each.setLevel(logging.ERROR)
-    before[1].__enter__()
-    warnings.simplefilter("ignore")
-    return before
-
-
-def _speak(before: tuple[list[int], warnings.catch_warnings[None]]) -> None:
-    levels, caught = before
-    caught.__exit__(None, None, None)
-    for each, level in zip(_TELLING, levels, strict=True):
-        each.setLevel(level)
-
-
-_TELLING = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
-_silence = ProcessSetting(_hush, _speak).changed
-"""Within the block the exporter tells nothing of its own affairs."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for each, level in zip(telling, levels, strict=True):
+            each.setLevel(level)

@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from threading import Barrier
@@ -30,7 +31,7 @@ from footwork.inference.halving import run_in_parts
 from footwork.inference.rounding import Closeness, FrozenClassifier, RoundingError
 from footwork.inference.tokens import TokenizedTexts
 from footwork.options import Precision
-from footwork.processes import ProcessSetting
+from footwork.processes import entered_once
 from footwork.settings import Settings
 
 LEAST_TOKENS = 128
@@ -162,8 +163,15 @@ class SequenceModel:
         return run_in_parts(forward, rows.tolist(), shrink, refusal)
 
 
-threads_kept = ProcessSetting(torch.get_num_threads, torch.set_num_threads).changed
-"""Within the block workers may set their threads, which is also what new threads begin with."""
+@entered_once
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Within the block workers may set their threads, which is also what new threads begin with."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def single_threads(count: int) -> ThreadPoolExecutor | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -33,29 +34,25 @@ from footwork.models.heads import TRAINED_COPY, HeadOrigin, set_labels, settle_h
 from footwork.models.load_faults import known_reason, pointer_reason, tokenizer_reason
 from footwork.models.pairs import class_for
 from footwork.models.parts import head_names
-from footwork.processes import ProcessSetting
+from footwork.processes import entered_once
 
 
-def _hush() -> tuple[int, bool, warnings.catch_warnings[None]]:
-    before = logging.get_verbosity(), logging.is_progress_bar_enabled(), warnings.catch_warnings()
+@entered_once
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Within the block no progress bar, and no table of missing weights: callers check those."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    before[2].__enter__()
-    # Of files that are refused a moment later.
-    warnings.filterwarnings("ignore", "Detected pickle protocol|'torch.load' received")
-    return before
-
-
-def _speak(before: tuple[int, bool, warnings.catch_warnings[None]]) -> None:
-    verbosity, bars, caught = before
-    caught.__exit__(None, None, None)
-    logging.set_verbosity(verbosity)
-    if bars:
-        logging.enable_progress_bar()
-
-
-quiet_transformers = ProcessSetting(_hush, _speak).changed
-"""Within the block no progress bar, and no table of missing weights: callers check those."""
+    try:
+        with warnings.catch_warnings():
+            # Of files that are refused a moment later.
+            warnings.filterwarnings("ignore", "Detected pickle protocol|'torch.load' received")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 _POSITIONS = ("position_embeddings", "embed_positions", "wpe")
