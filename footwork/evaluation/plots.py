@@ -237,8 +237,8 @@ def draw_costs(
             axis.errorbar(
                 [cost], [value.value], ends, color=colour, fmt=marker, ms=8, lw=1.4, label=name
             )
-        ends = [end for _, value in figures.values() for end in (value.low, value.high)]
-        farthest = max(abs(end - perfect) for end in ends)
+        spans = [(value.low, value.high) for _, value in figures.values()]
+        farthest = max(abs(end - perfect) for span in spans for end in span)
         for (name, level), dashes in zip(bars.items(), cycle(((4, 3), (1, 2))), strict=False):
             # One that is far worse would press all others together.
             if abs(level - perfect) < 1.5 * farthest:
