@@ -67,7 +67,8 @@ def undisturbed() -> Iterator[None]:
     """
     drawn, also = random.getstate(), np.random.get_state()  # noqa: NPY002 - what callers use
     try:
-        with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad():
+        # Those of GPUs are left out: to ask for them would take up memory on every one.
+        with torch.random.fork_rng([]), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         random.setstate(drawn)
