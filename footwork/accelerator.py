@@ -51,7 +51,7 @@ def on_device(name: str | None) -> Iterator[None]:
     device = compute_device(name)
     chosen = _chosen.set(device)
     try:
-        named = device.index is not None
+        named = device.type != "cpu" and device.index is not None
         with torch.accelerator.device_index(device.index) if named else nullcontext():
             yield
     finally:

@@ -141,7 +141,7 @@ def test_audit_advice_and_training_take_one_method_for_few_rows(
 
 def test_what_is_wrong_with_the_rows_is_told(tmp_path: Path) -> None:
     table = sentiment_table(tmp_path / "data.csv", 40)
-    table.write_text(f"{table.read_text()}no label,\n{'long ' * 200},positive\n")
+    table.write_text(f"{table.read_text()}no label,\n{'long ' * 400},positive\n")
     told = run_here("advise", table, "--model", "tiny", "--skip-bad-rows", "--json")
     assert told.returncode == 3
     assert json.loads(told.stdout)["skipped"][0]["row"] == 42
