@@ -36,8 +36,17 @@ Flat = Parameter(name="*")
 """A dataclass of settings, each of which is an option of the command."""
 Flag = Annotated[bool, Parameter(negative="")]
 """An option that is on where it is given."""
-Output = Annotated[Path | None, Parameter(name=["--out", "-o"])]
-"""A file to write; without it standard output."""
+
+
+def _file(_kind: Any, tokens: Sequence[Any]) -> Path | None:
+    return None if tokens[0].value == "-" else Path(tokens[0].value)
+
+
+Output = Annotated[
+    Path | None,
+    Parameter(name=["--out", "-o"], converter=_file, n_tokens=1, allow_leading_hyphen=True),
+]
+"""A file to write; without it, or by `-`, standard output."""
 _CONFIG_HELP = "TOML file of settings; the command line and the environment win."
 ConfigFile = Annotated[Path | None, Parameter(name="--config", help=_CONFIG_HELP)]
 """What `config_from_file` reads, before the settings are built: a command takes it as `_config`."""

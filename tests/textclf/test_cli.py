@@ -61,6 +61,16 @@ def test_a_wrong_command_gets_one_clear_line(
     assert not Path("out").exists()
 
 
+def test_a_dash_as_the_file_to_write_is_standard_output(tmp_path: Path) -> None:
+    model = build_classifier(tmp_path / "model")
+    table = write_table(tmp_path / "texts.csv", [(text,) for text in TEXTS], ("text",))
+    plain = run_here("predict", model, table)
+    assert len(plain.stdout.splitlines()) == 1 + len(TEXTS)
+    for words in (("-o", "-"), ("--out=-",)):
+        assert run_here("predict", model, table, *words).stdout == plain.stdout
+    assert run_here("predict", model, table, "-o").returncode == 2
+
+
 def logits(folder: Path) -> np.ndarray:
     return TextClassifier.load(folder, ClassifierOptions(precision="float32")).logits(TEXTS)
 
