@@ -17,8 +17,8 @@ from footwork.pages.templates import write_page
 PAGE, DOCUMENT = "report.html", "comparison.json"
 NOISE = (
     "A difference is within the noise where its 95 % interval holds 0 (a paired bootstrap over the "
-    "rows, the seeds pooled, all comparisons with the best together), or where it is no larger "
-    "than the spread, the standard deviation over the seeds."
+    "rows, the seeds pooled, all pairs of methods together), or where it is no larger than the "
+    "spread, the standard deviation over the seeds."
 )
 
 

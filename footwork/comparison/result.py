@@ -94,6 +94,16 @@ class Pools:
             "clear": clear,
         }
 
+    def gains(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """By how much the best, which comes first, is better than each of the others.
+
+        It was found on the same rows, so that all pairs share the error: if only those with the
+        best did, one of five equal methods would come out clearly worse 9 times in 100, of eight
+        14 times; so 4 times (4,000 simulated comparisons each, on 500 rows).
+        """
+        pairs = math.comb(len(names), 2)
+        return [self.gain(names[0], each, pairs) for each in names[1:]]
+
 
 def compared(
     shared: SharedRows,
@@ -132,7 +142,6 @@ def compared(
         key=lambda each: math.inf if each["value"] is None else -pools.sign * each["value"]
     )
     able = [each["method"] for each in methods if each["value"] is not None]
-    gains = [pools.gain(able[0], each, len(able) - 1) for each in able[1:]]
     fresh = [name for name in able if method_of(name).has_model and not method_of(name).pretrained]
     begun = [name for name in able if method_of(name).has_model and method_of(name).pretrained]
     failures = [(str(key), run.failure) for key, run in runs.items() if run.failure]
@@ -160,7 +169,7 @@ def compared(
             {"name": name, "called": task.baseline_words.get(name, name), **_pooled(pools, name)}
             for name in rivals
         ],
-        "differences": gains,
+        "differences": pools.gains(able),
         "transfer_gap": [
             pools.gain(one, other) | _head_start(methods, one, other, pools.sign)
             for other in fresh
