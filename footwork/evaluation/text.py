@@ -93,6 +93,7 @@ def shorten(text: str, width: int) -> str:
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     if display_width(line) <= width:
         return line
+    line = line[: 4 * width]  # of a whole book as a label: each turn measures all that is left
     while line and display_width(line) > width - 1:
         line = line[:-1]
     return line + "…"
